@@ -1,7 +1,7 @@
 // A chat in the terminal, with a stock socket.io-client:
 //
 //   npm install socket.io-client
-//   TOKEN=$(onrecord token --user robin) node talk.mjs http://localhost:8000 general
+//   TOKEN=$(../../.venv/bin/onrecord token --user robin) node talk.mjs http://localhost:8000 general
 //
 // Every line that you type is sent; everything that is said in the room is printed, once, whatever happens to the connection.
 import { createInterface } from "node:readline";

@@ -8,15 +8,17 @@ import contextlib
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
 
 from service.cli import preconditions
 from service.cli.moments import AT, AT_OR_ON, NOT_AFTER, NOT_BEFORE, moment_and_day, moments, times
 from service.cli.preconditions import needing
-from service.protocol.commands import ROOM_ID, USER_ID, USER_ID_FORM
-from service.protocol.http import Ground
+from service.protocol.commands import ROOM_ID, USER_ID
+from service.protocol.forms import FORMS, shown
+from service.protocol.http import GROUND, Ground
+from service.protocol.strict_json import shortened
 
 if TYPE_CHECKING:
     from service.cli.preconditions import Check
@@ -24,9 +26,6 @@ if TYPE_CHECKING:
     Subcommands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - the type has no public name
 
 MOST_WORKERS = 64
-
-MOST_SHOWN = 80
-"""Characters of a wrong value that an error repeats."""
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _LOG = needing("database_url", "key_encryption_key")
@@ -39,6 +38,10 @@ class _Parser(argparse.ArgumentParser):
         if re.match("-[^-]", arg_string) and arg_string != "-h":
             return None
         return super()._parse_optional(arg_string)
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with the message, which may repeat an argument of any length."""
+        super().error(shortened(message))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -241,45 +244,41 @@ def _add_form(command: argparse.ArgumentParser, *forms: str) -> None:
     command.add_argument("--as", dest="form", choices=forms or ["json", "text"], help=meaning)
 
 
-def _form(pattern: str, problem: str) -> Callable[[str], str]:
-    """Return a parser of texts with a form."""
+def _form(pattern: str) -> Callable[[str], str]:
+    """Return a parser of texts with a declared form; the advice in it is for the commands of clients."""
+    words = FORMS[pattern]._replace(advice="")
 
     def parse(text: str) -> str:
         if not re.fullmatch(pattern, text):
-            raise argparse.ArgumentTypeError(f"{_shown(text)} is not {problem}")
+            raise argparse.ArgumentTypeError(words.problem(text))
         return text
 
     return parse
 
 
-_user = _form(USER_ID, f"a user id: {USER_ID_FORM}")
-_room = _form(ROOM_ID, "a room id: lower-case letters, digits and . _ - (at most 64)")
+_user = _form(USER_ID)
+_room = _form(ROOM_ID)
 
 
 def _text(text: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError as problem:
-        raise argparse.ArgumentTypeError(f"{_shown(text)} is not valid UTF-8") from problem
+        raise argparse.ArgumentTypeError(f"'{shown(text)}' is not valid UTF-8") from problem
     return text
-
-
-def _shown(text: str) -> str:
-    """Return the part of a value that an error repeats."""
-    return repr(text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}...")
 
 
 def _ground(text: str) -> str:
     with contextlib.suppress(msgspec.ValidationError):
         if text.isprintable():
             return msgspec.convert(text.strip(), Ground)
-    raise argparse.ArgumentTypeError("a ground is one line of 1 to 500 characters")
+    raise argparse.ArgumentTypeError(FORMS[GROUND].problem(text))
 
 
 def _duration(text: str) -> int:
     found = re.fullmatch(r"([1-9]\d{0,8})([smhd])", text, re.ASCII)
     if found is None:
-        raise argparse.ArgumentTypeError(f"{_shown(text)} is not a duration such as 90s, 30m, 1h or 7d")
+        raise argparse.ArgumentTypeError(f"'{shown(text)}' is not a duration such as 90s, 30m, 1h or 7d")
     return int(found[1]) * _UNITS[found[2]]
 
 
@@ -288,7 +287,7 @@ def _number(most: int, problem: str) -> Callable[[str], int]:
 
     def parse(text: str) -> int:
         if not re.fullmatch(r"[1-9]\d{0,15}", text, re.ASCII) or int(text) > most:
-            raise argparse.ArgumentTypeError(f"{_shown(text)} is not a {problem}")
+            raise argparse.ArgumentTypeError(f"'{shown(text)}' is not a {problem}")
         return int(text)
 
     return parse

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from datetime import datetime
 
 from service.protocol.room_as_of import Moment, NoMoment, Part, day_of, moment_of, time_of
-from service.protocol.strict_json import shortened
 
 AT = "a day (to its end, UTC), a time or the number of an event; default: now"
 AT_OR_ON = "a day (all of it, UTC), a time or, with --room, the number of an event; default: now"
@@ -17,7 +16,7 @@ def moments(day: Part = "end") -> Callable[[str], Moment]:
 
     def parse(text: str) -> Moment:
         try:
-            return moment_of(shortened(text), day)
+            return moment_of(text, day)
         except NoMoment as problem:
             raise argparse.ArgumentTypeError(str(problem)) from problem
 
@@ -29,7 +28,7 @@ def times(day: Part) -> Callable[[str], datetime]:
 
     def parse(text: str) -> datetime:
         try:
-            return time_of(shortened(text), day)
+            return time_of(text, day)
         except NoMoment as problem:
             raise argparse.ArgumentTypeError(str(problem)) from problem
 

@@ -2,7 +2,11 @@
 
 import argparse
 import asyncio
+import shlex
 import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -64,18 +68,18 @@ def run_dev(settings: Settings, _args: argparse.Namespace) -> int:
         settings = Settings.from_env(dev=True, join_creates=True, **lent)
         structured_logging.configure(settings, plain=True)
         migrate(servers.migrate_database_url, servers.database_url, servers.projector_database_url)
-        output.run(_serve_and_project(settings, servers))
+        output.run(_serve_and_project(settings, servers, partial(_welcome, data_dir)))
     return 0
 
 
-async def _serve_and_project(settings: Settings, servers: "Servers") -> None:
+async def _serve_and_project(settings: Settings, servers: "Servers", ready: Callable[[str], None]) -> None:
     async with supervise.background(servers=servers.watch), served(settings) as node:
         following = projector(settings, watch=node.traces.projected if node.traces else None)
         failures = node.gateway.process.task_failures
         async with supervise.background(
             failures, project=lambda: project(following, sealer(settings), failures)
         ):
-            await Server(settings, node.gateway, _welcome).serve()
+            await Server(settings, node.gateway, ready).serve()
 
 
 def run_migrate(settings: Settings, _args: argparse.Namespace) -> int:
@@ -117,13 +121,18 @@ def _announce(address: str) -> None:
     print(f"OnRecord listens on {address}", flush=True)
 
 
-def _welcome(address: str) -> None:
+def _welcome(data_dir: Path, address: str) -> None:
+    """Print the address, and commands that work in any directory: with the paths of the program and the data."""
+    program = Path(sys.executable).with_name("onrecord")
+    command = f"ONRECORD_DATA_DIR={shlex.quote(str(data_dir))} {shlex.quote(str(program))}"
     print(
         f"\n  OnRecord is running: {address}\n\n"
         "  Open it in two browser windows, sign in under two names, join the same room and chat.\n"
-        "  A token for a program:   onrecord token --user alice\n"
-        "  The record of a room:    onrecord audit replay --room general\n"
-        "  The data for analysis:   onrecord analytics url\n"
+        "  In another terminal, in any directory, a token for a program and the record of a room:\n\n"
+        f"    {command} token --user alice\n"
+        f"    {command} audit replay --room general\n\n"
+        "  The address of the data for analysis:\n\n"
+        f"    {command} analytics url\n\n"
         "  Ctrl-C stops it; the history stays.\n",
         flush=True,
     )

@@ -12,6 +12,9 @@ from typing import Any
 
 PREFIX = "ONRECORD_"
 
+MAX_SHOWN = 100
+"""Characters of a wrong value that a problem repeats."""
+
 
 Setting = dataclasses.Field[Any]
 """A field of `Settings`; its metadata are those that `setting` stores."""
@@ -62,11 +65,16 @@ def read(
             try:
                 chosen[about.name] = about.metadata["parse"](raw)
             except ValueError as problem:
-                value = "" if about.metadata["secret"] else f", and is {raw!r}"
+                value = "" if about.metadata["secret"] else f", and is {_shown(raw)}"
                 problems.append(f"{name} {problem}{value}.")
     if problems:
         raise SettingsInvalid(problems)
     return chosen
+
+
+def _shown(raw: str) -> str:
+    """Return the part of a wrong value that a problem repeats."""
+    return repr(raw) if len(raw) <= MAX_SHOWN else f"{raw[:MAX_SHOWN]!r}..."
 
 
 def _unknown(name: str, known: Iterable[str]) -> str:

@@ -28,7 +28,7 @@ def text(raw: str) -> str:
 def operator(raw: str) -> str:
     """Return the name of an operator, which has no slash: one separates it from the operating system's user."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._@|-]{0,127}", raw):
-        raise ValueError("has to be letters, digits and . _ @ | - (at most 128)")
+        raise ValueError("has to be letters, digits and . _ @ | - (at most 128), such as alice@example.com")
     return raw
 
 
@@ -100,8 +100,11 @@ def origins(raw: str) -> tuple[str, ...]:
     origins = tuple(part.strip().lower() for part in raw.split(",") if part.strip())
     for origin in origins:
         if not re.fullmatch(r"[a-z][a-z0-9+.-]*://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:\d{1,5})?", origin):
-            raise ValueError("has to be comma-separated origins, such as https://chat.example.com")
-    return origins
+            raise ValueError(
+                "has to be comma-separated origins, each a scheme, a host and maybe a port, such as "
+                "https://chat.example.com,http://localhost:5173"
+            )
+    return tuple(re.sub(r"\A(http://.*):80\Z|\A(https://.*):443\Z", r"\1\2", origin) for origin in origins)
 
 
 def networks(raw: str) -> tuple[str, ...]:
@@ -193,7 +196,9 @@ def scopes(raw: str) -> tuple[str, ...]:
     """Return scopes of OAuth (RFC 6749, 3.3), which include `openid`."""
     words = tuple(raw.replace(",", " ").split())
     if "openid" not in words or not all(re.fullmatch(r"[!#-\[\]-~]+", word) for word in words):
-        raise ValueError("has to be scopes separated by spaces or commas, including openid")
+        raise ValueError(
+            "has to be scopes separated by spaces or commas, including openid, such as openid,profile"
+        )
     return words
 
 
@@ -207,7 +212,7 @@ def claim(raw: str) -> str:
 def scope_word(raw: str) -> str:
     """Return one word of a scope claim."""
     if not re.fullmatch(r"[!-+\--~]+", raw):
-        raise ValueError(f"has to be {ANY_VALID_TOKEN} or one scope, without spaces and commas")
+        raise ValueError(f"has to be {ANY_VALID_TOKEN} or one scope, without spaces and commas, such as chat")
     return raw
 
 

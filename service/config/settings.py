@@ -161,13 +161,13 @@ class Settings:
         "scopes requested from the identity provider", parsers.scopes, ("openid", "profile")
     )
     origins: tuple[str, ...] = setting(
-        "comma-separated origins of web pages that may connect; unset: the same origin only",
+        "comma-separated origins of other web pages that may connect; the server's own page always may",
         parsers.origins,
         (),
     )
     trusted_proxies: tuple[str, ...] = setting(
-        "comma-separated addresses and networks of the proxies before the nodes, whose X-Forwarded-For is "
-        "trusted; unset: none",
+        "comma-separated addresses and networks of the proxies before the nodes, whose X-Forwarded-For, "
+        "-Host and -Proto are trusted; unset: none",
         parsers.networks,
         (),
     )

@@ -76,6 +76,7 @@ class Gateway:
     keys: SharedSecret | PublishedKeys
     process: ProcessMetrics
     lag: Lag
+    refusals: RefusalLog
 
 
 def build_gateway(
@@ -121,6 +122,7 @@ def build_gateway(
         receiving=builder.receiving, turns=builder.turns, exposition=exposition, readiness=storage.readiness,
         sessions=live.sessions, sockets=live.sockets,
         receipts=ReceiptsResync(live.hub.audience, views.receipts), keys=keys, process=process, lag=lag,
+        refusals=builder.refusals,
     )  # fmt: skip
 
 

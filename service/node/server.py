@@ -4,21 +4,22 @@ import asyncio
 import gc
 import logging
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import uvicorn
 from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
 
 from service.config.settings import Settings
 from service.gateway.http.protocol import TimedHttpProtocol, http_class
 from service.gateway.http.request import MAX_BODY
+from service.gateway.native.endpoint import PATH as NATIVE_PATH
 from service.gateway.session.drain import drain
 from service.gateway.socketio.endpoint import PATH
 from service.gateway.transport.problem import application
 from service.gateway.websocket.connection import transport_class
+from service.node.cross_origin import CrossOrigin
 from service.node.gateway import Gateway
 from service.node.node import Node, node
 from service.node.traces import traced
@@ -31,22 +32,6 @@ MIN_REQUEST_TIMEOUT = 0.2
 """Seconds that a stopping server waits for unfinished requests even if the drain time is over."""
 
 log = logging.getLogger("onrecord.app")
-
-
-def cross_origin(origins: Sequence[str]) -> list[Middleware]:
-    """Return the middleware that lets pages of these origins read over HTTP (CORS); the server's own needs none."""
-    if not origins:
-        return []
-    return [
-        Middleware(
-            CORSMiddleware,
-            allow_origins=origins,
-            allow_credentials=True,
-            allow_methods=["GET", "HEAD", "POST"],
-            allow_headers=["Authorization"],
-            expose_headers=["Retry-After", "WWW-Authenticate"],
-        )
-    ]
 
 
 def http_of(gateway: Gateway) -> type[TimedHttpProtocol]:
@@ -69,12 +54,15 @@ class Server(uvicorn.Server):
         self._ready = ready
         super().__init__(
             uvicorn.Config(
-                application([gateway.socketio.route(), *gateway.routes], cross_origin(settings.origins)),
+                application(
+                    [gateway.socketio.route(), gateway.native.route(), *gateway.routes],
+                    [Middleware(CrossOrigin, origins=settings.origins, refusals=gateway.refusals)],
+                ),
                 host=settings.host,
                 port=settings.port,
                 http=http_of(gateway),
                 ws=transport_class(
-                    endpoints={"/ws": gateway.native, PATH: gateway.socketio.engine},
+                    endpoints={NATIVE_PATH: gateway.native, PATH: gateway.socketio.engine},
                     direct_sockets=gateway.sockets,
                     max_outbox=settings.max_outbox,
                     ping_interval=settings.ping_interval,

@@ -13,6 +13,7 @@ from msgspec import Meta
 from service.domain.content.names import MAX_ROOM_NAME, MAX_TOPIC
 from service.domain.content.reactions import is_reaction
 from service.domain.events import Outcome, Role, Visibility
+from service.protocol.forms import Form, form
 
 PROTOCOL = 1
 """The version of the wire contract."""
@@ -37,17 +38,45 @@ REPORT_ID = r"\A[0-9a-f]{8}-[0-9a-f]{4}-5[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{
 MAX_SEQ = 2**53 - 1
 """The greatest number that every JSON reader keeps exactly (RFC 8259, section 6)."""
 
-RoomId = Annotated[str, Meta(pattern=ROOM_ID)]
-UserId = Annotated[str, Meta(pattern=USER_ID)]
-Ref = Annotated[str, Meta(pattern=REF)]
+RoomId = Annotated[
+    str,
+    form(
+        ROOM_ID,
+        Form(
+            "a room id",
+            "at most 64 lower-case letters, digits and . _ - (not first)",
+            "project-x",
+            "A name with capitals and spaces goes into room:create, whose ack has the id",
+        ),
+    ),
+]
+UserId = Annotated[str, form(USER_ID, Form("a user id", USER_ID_FORM, "alice@example.com"))]
+Ref = Annotated[str, form(REF, Form("a ref", "1 to 64 letters, digits and . _ : -", "a UUID"))]
 Seq = Annotated[int, Meta(ge=0, le=MAX_SEQ)]
 MessageId = Annotated[int, Meta(ge=1, le=MAX_SEQ)]
-RoomName = Annotated[str, Meta(pattern=r"\A[^\x00]*[^\s\x00][^\x00]*\Z", max_length=MAX_ROOM_NAME)]
-"""At least one visible character."""
+RoomName = Annotated[
+    str,
+    form(
+        r"\A[^\x00]*[^\s\x00][^\x00]*\Z",
+        Form("a name", f"1 to {MAX_ROOM_NAME} characters, at least one of them visible", "Project X"),
+        max_length=MAX_ROOM_NAME,
+    ),
+]
 Topic = Annotated[str, Meta(max_length=MAX_TOPIC)]
 Reason = Annotated[str, Meta(min_length=1, max_length=500)]
-Emoji = Annotated[str, Meta(pattern=EMOJI)]
-ReportId = Annotated[str, Meta(pattern=REPORT_ID)]
+Emoji = Annotated[
+    str,
+    form(
+        EMOJI, Form("a reaction", "one emoji, or a shortcode between colons", "\N{THUMBS UP SIGN} or :wave:")
+    ),
+]
+ReportId = Annotated[
+    str,
+    form(
+        REPORT_ID,
+        Form("a report id", "the reportId of report:list", "6fb4c1d2-9a3e-5b57-8c41-2d7f90e6a1b3"),
+    ),
+]
 Time = Annotated[datetime, Meta(tz=True)]
 
 

@@ -11,6 +11,7 @@ from msgspec import Meta
 from service.domain.events import Role, Visibility
 from service.protocol.commands import RoomId, RoomName, UserId
 from service.protocol.events import Receipt
+from service.protocol.forms import Form, form
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
@@ -133,11 +134,19 @@ class SignedIn(msgspec.Struct, frozen=True, rename="camel"):
     renewal: str | None
 
 
+_RENEWAL = "x7Kp2mQ9vT4bWc8LzR1nYs6HdF3gJ5aE"
+
+
 class ToRenew(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
     """The sign-in to renew or to end, by the `renewal` of `SignedIn`. A cookie holds the means to do so."""
 
     renewal: Annotated[
-        str, Meta(pattern=r"\A[A-Za-z0-9]{32}\Z", examples=["x7Kp2mQ9vT4bWc8LzR1nYs6HdF3gJ5aE"])
+        str,
+        form(
+            r"\A[A-Za-z0-9]{32}\Z",
+            Form("a renewal", "the 32 letters and digits that a sign-in has as renewal", _RENEWAL),
+            examples=[_RENEWAL],
+        ),
     ]
 
 
@@ -148,7 +157,15 @@ class PersonQuery(Query, frozen=True, kw_only=True, rename="camel", forbid_unkno
 
 
 Reason = Annotated[str, Meta(min_length=1, max_length=500)]
-Ground = Annotated[str, Meta(max_length=500, pattern=r"\A[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*\Z")]
+GROUND = r"\A[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*\Z"
+Ground = Annotated[
+    str,
+    form(
+        GROUND,
+        Form("a ground", "one line of 1 to 500 characters", "GDPR, article 17(1)(b); case 2026-31"),
+        max_length=500,
+    ),
+]
 """The legal ground, in one line. It is on the record in the clear, so it names no more than it must."""
 
 

@@ -15,6 +15,7 @@ from service.protocol.acks import Ack, ack_fields
 from service.protocol.close_codes import Violation
 from service.protocol.commands import COMMANDS, REF, Connect, Frame
 from service.protocol.events import Outgoing
+from service.protocol.forms import problem_of
 from service.protocol.strict_json import Duplicate, NotJson, check_strings, parse_json, shortened
 
 
@@ -143,4 +144,4 @@ def _convert(text: str, value: dict[str, Any], schema: type[Frame]) -> Frame:
     try:
         return msgspec.convert(value, schema)
     except msgspec.ValidationError as error:
-        raise Malformed(problem=shortened(str(error).replace("`", "'"))) from error
+        raise Malformed(problem=shortened(problem_of(error, value, schema))) from error

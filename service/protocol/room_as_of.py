@@ -14,6 +14,7 @@ from msgspec import Meta
 
 from service.domain.events import Role, Visibility
 from service.protocol.commands import RoomId
+from service.protocol.forms import shown
 from service.protocol.http import Query
 
 SEQ, DAY = r"[1-9][0-9]{0,15}", r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
@@ -59,7 +60,7 @@ def moment_of(text: str | None, day: Part = "end") -> Moment:
     if re.fullmatch(SEQ, text):
         return int(text)
     if (time := _time(text, day)) is None:
-        raise NoMoment(f"'{text}' is not a moment: give {MOMENT_FORM}.")
+        raise NoMoment(f"'{shown(text)}' is not a moment: give {MOMENT_FORM}.")
     return time
 
 
@@ -70,7 +71,7 @@ def time_of(text: str, day: Part = "end") -> datetime:
         NoMoment: the text is neither a day nor a time with its offset.
     """
     if (time := _time(text, day)) is None:
-        raise NoMoment(f"'{text}' is not a time: give {TIME_FORM}.")
+        raise NoMoment(f"'{shown(text)}' is not a time: give {TIME_FORM}.")
     return time
 
 

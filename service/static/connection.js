@@ -94,9 +94,16 @@ export class Connection extends EventTarget {
     const socket = (this.#socket = new WebSocket(this.#url));
     const rooms = Object.fromEntries([...this.#attached].map((roomId) => [roomId, this.#heard.get(roomId) ?? 0]));
     const hello = { type: "connect", protocol: PROTOCOL, token, epoch: this.#epoch, rooms };
-    socket.onopen = () => socket.send(JSON.stringify(hello));
+    let opened = false;
+    socket.onopen = () => {
+      opened = true;
+      socket.send(JSON.stringify(hello));
+    };
     socket.onmessage = ({ data }) => this.#receive(JSON.parse(data));
-    socket.onclose = ({ code }) => this.#lost(code);
+    socket.onclose = ({ code }) => {
+      this.#lost(code);
+      if (!opened) this.#explain();
+    };
     this.#timer = setTimeout(() => this.#lost(), CONNECT_MS);
   }
 
@@ -160,6 +167,16 @@ export class Connection extends EventTarget {
     const wait = { [TOO_MANY_REQUESTS]: LIMITED_WAIT_MS, [TOKEN_NOT_YET_VALID]: this.#earlyMs }[code] ?? 0;
     this.#earlyMs = LIMITED_WAIT_MS;
     this.#retreat(reasonFor(code), isFinal(code), wait);
+  }
+
+  /** Asks over HTTP why the WebSocket did not open: browsers keep the answer to an upgrade to themselves. */
+  async #explain() {
+    const timer = this.#timer; // of the next attempt
+    const asked = { method: "POST", signal: AbortSignal.timeout(CONNECT_MS) };
+    const answer = await fetch(this.#url.replace(/^ws/, "http"), asked).catch(() => null);
+    if (answer?.status !== 403) return;
+    const { detail } = await answer.json().catch(() => ({}));
+    if (detail && this.#timer === timer && this.status === "waiting") this.#report("waiting", detail);
   }
 
   #retreat(reason, final, atLeast = 0) {

@@ -12,7 +12,7 @@ from service.observability.catalogue import CATALOGUE
 from tests.support.docs import command_line
 from tests.support.environment import ROOT
 
-DOCUMENTS = [ROOT / "README.md", ROOT / "docker-compose.yml", *sorted((ROOT / "docs").rglob("*.md"))]
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), ROOT / "docker-compose.yml", *sorted((ROOT / "docs").rglob("*.md"))]
 ALERTS = ROOT / "deploy" / "prometheus" / "alerts.yml"
 SAID = re.compile(r"`(?:\w+=\S+ )*onrecord ([a-z][^`]*)`|^ {4}(?:\w+=\S+ )*onrecord ([a-z].*)$", re.MULTILINE)
 

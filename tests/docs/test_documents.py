@@ -1,10 +1,6 @@
 """The documents say what the code does: nothing a client or operator can meet is undocumented."""
 
-import asyncio
-import os
 import re
-import sys
-from pathlib import Path
 
 import pytest
 
@@ -17,9 +13,7 @@ from service.gateway.http.request import parameter_names
 from service.protocol.close_codes import Close
 from service.protocol.commands import COMMANDS
 from service.protocol.events import Outgoing
-from tests.support.environment import ROOT, environment
-from tests.support.processes.processes import running
-from tests.support.servers.databases import Database
+from tests.support.environment import ROOT
 
 DOCS = ROOT / "docs"
 REFERENCE = DOCS / "reference"
@@ -72,22 +66,6 @@ def test_every_document_is_linked_and_no_link_is_broken() -> None:
             assert target.startswith("http") or (document.parent / target).exists(), (
                 f"{document.name}: {target}"
             )
-
-
-async def test_the_client_in_the_readme_works_as_printed(database: Database, tmp_path: Path) -> None:
-    program = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[0]
-    script = tmp_path / "client.py"
-    script.write_text(program)
-    env = environment(database)
-    async with running(env, "serve") as node:
-        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, str(script), "lobby",
-            cwd=ROOT, env={**env, "CHAT": node.url, "PATH": path}, stdout=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-        out, _ = await process.communicate()
-    assert process.returncode == 0
-    assert "message:new 3 Hello, this is on the record." in out.decode()
 
 
 @pytest.mark.parametrize("read", EVERY_READ, ids=lambda read: read.path)

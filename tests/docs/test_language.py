@@ -23,7 +23,7 @@ FOLDERS = sorted(
     for path in (ROOT / parent).iterdir()
     if path.is_dir() and path.name not in ("__pycache__", "results", "node_modules")
 )
-PARTS = [*FOLDERS, "bench", "projections", "migrations", "README.md", "CHANGELOG.md"]
+PARTS = [*FOLDERS, "bench", "projections", "migrations", *(path.name for path in sorted(ROOT.glob("*.md")))]
 
 
 def prose(file: Path) -> str:

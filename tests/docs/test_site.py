@@ -41,7 +41,9 @@ def test_the_site_loads_no_fonts_and_fails_on_a_broken_link() -> None:
     assert CONFIGURATION["strict"] is True
 
 
-@pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "page", [*sorted(ROOT.glob("*.md")), *PAGES], ids=lambda page: str(page.relative_to(ROOT))
+)
 def test_every_link_and_anchor_of_a_page_resolves(page: Path) -> None:
     for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
         if target.startswith("http"):

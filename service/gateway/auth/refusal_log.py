@@ -18,6 +18,7 @@ EACH_PER_SECOND, EACH_AT_ONCE = 0.5, 10
 """Lines about one address."""
 
 FOREIGN_ORIGIN = "foreign_origin"
+UNLISTED = "not this server's own, and not in ONRECORD_ORIGINS"
 
 log = logging.getLogger("onrecord.door")
 
@@ -38,7 +39,8 @@ class RefusalLog:
             extra={
                 "door": door,
                 "reason": reason if origin is None else FOREIGN_ORIGIN,
-                **({"problem": _problem(error)} if origin is None else {"origin": origin}),
+                "problem": _problem(error) if origin is None else UNLISTED,
+                **({} if origin is None else {"origin": origin}),
                 "address": address,
                 "withheld": withheld,
             },

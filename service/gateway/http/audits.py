@@ -37,6 +37,7 @@ from service.protocol.audit import (
     ReadingsQuery,
 )
 from service.protocol.events import timestamp
+from service.protocol.forms import shown
 from service.protocol.http import Query
 from service.protocol.room_as_of import (
     Moment,
@@ -50,7 +51,6 @@ from service.protocol.room_as_of import (
     moment_of,
     time_of,
 )
-from service.protocol.strict_json import shortened
 from service.realtime.user_cache import UserCache
 
 MAX_READS = 16
@@ -186,14 +186,14 @@ def _require_owner(state: RoomState, user: str, at: datetime) -> None:
 
 def _moment(name: str, text: str | None, day: Part = "end") -> Moment:
     try:
-        return moment_of(text and shortened(text), day)
+        return moment_of(text, day)
     except NoMoment as problem:
         raise BadParameter(problem=str(problem), parameter=name) from problem
 
 
 def _time(name: str, text: str | None, day: Part) -> datetime | None:
     try:
-        return time_of(shortened(text), day) if text is not None else None
+        return time_of(text, day) if text is not None else None
     except NoMoment as problem:
         raise BadParameter(problem=str(problem), parameter=name) from problem
 
@@ -201,7 +201,7 @@ def _time(name: str, text: str | None, day: Part) -> datetime | None:
 def _wanted(query: EventsQuery) -> Selection:
     if query.type is not None and query.type not in TOPICS:
         known = ", ".join(sorted(TOPICS))
-        problem = f"There is no event type '{shortened(query.type)}'. The types are: {known}."
+        problem = f"There is no event type '{shown(query.type)}'. The types are: {known}."
         raise BadParameter(problem=problem, parameter="type")
     if query.follow and query.to is not None:
         raise BadParameter(problem="A stream that is followed has no end; leave out `to`.", parameter="to")

@@ -17,6 +17,14 @@ REFUSAL = (
 )
 """A response without a body that ends its connection: the status, and complete header lines."""
 
+_FORWARDED = (b"x-forwarded-host", b"x-forwarded-proto")
+
+
+def drop_forwarded(fields: Fields, *, trusted: bool) -> None:
+    """Drop the host and the scheme that the browser used, as a proxy names them, unless the proxy is trusted."""
+    if not trusted and any(name in _FORWARDED for name, _ in fields):
+        fields[:] = [field for field in fields if field[0] not in _FORWARDED]
+
 
 def declared_length(fields: Fields) -> int:
     """Return the length in bytes that a request says its body has."""

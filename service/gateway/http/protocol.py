@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from service.gateway.http.flow import Flow
-from service.gateway.http.head import REFUSAL, declared_length, upgrade_of
+from service.gateway.http.head import REFUSAL, declared_length, drop_forwarded, upgrade_of
 from service.gateway.http.read_ahead import ReadAhead
 from service.gateway.transport.client_address import ClientAddresses, address_key
 from service.gateway.transport.receive_budget import Account, ReceiveBudget
@@ -86,6 +86,7 @@ class TimedHttpProtocol(HttpToolsProtocol):
         self._known = False  # whether a request was one of an identified session
         self._peer = self.client[0] if self.client else None
         self._key = address_key(self._peer)
+        self._by_proxy = self.budget.addresses.trusts(self._peer)
         self._account: Account = self.budget.account(self._peer, self._no_room)
         self._handed_over = False  # to a WebSocket
         self.waits.begin(self)
@@ -220,6 +221,7 @@ class TimedHttpProtocol(HttpToolsProtocol):
         self._whole_size = self._head_size  # may include bytes after the head; an upgrade has none
         self.waits.begin(self)
         self._account.is_from(self.headers)
+        drop_forwarded(self.headers, trusted=self._by_proxy)
         self._identified = self.is_identified(self.url)
         self._known |= self._identified
         self._refused = not self._identified and declared_length(self.headers) > self.max_body

@@ -18,12 +18,13 @@ from service.gateway.auth.tokens import Identity, TokenVerifier, bearer
 from service.gateway.transport.client_address import address_key, canonical_address
 from service.gateway.transport.problem import TokenMissing
 from service.protocol import commands
+from service.protocol.forms import problem_of
 from service.protocol.strict_json import NotJson, check_strings, parse_json, shortened
 from service.realtime.user_cache import UserCache
 
 MAX_BODY = 16 * 1024
 
-_where = re.compile(r" - at '\$\.(\w+)")
+_where = re.compile(r" - at '\$\.(\w+)[^']*'\Z")
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -114,10 +115,11 @@ def parameters(request: Request, query: type[T]) -> T:
             raise BadParameter(problem=f"The parameter {named} {problem}.", parameter=named)
         given[name] = value
     kind = {"type": query.TYPE} if issubclass(query, commands.Frame) else {}
+    given |= kind
     try:
-        return msgspec.convert({**given, **kind}, query, strict=False)
+        return msgspec.convert(given, query, strict=False)
     except msgspec.ValidationError as error:
-        problem = shortened(str(error).replace("`", "'"))
+        problem = shortened(problem_of(error, given, query))
         found = _where.search(problem)
         raise BadParameter(problem=problem, parameter=found[1] if found else "") from error
 
@@ -141,9 +143,10 @@ async def body(request: Request, kind: type[T]) -> T:
         ) from error  # uvicorn drops the response; another exception is logged as an error
     try:
         value = parse_json(read.decode())
-        check_strings(value, "$")
-        return msgspec.convert(value, kind)
     except (NotJson, UnicodeDecodeError) as error:
         raise Malformed(problem="The body is not valid JSON.") from error
+    check_strings(value, "$")
+    try:
+        return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
-        raise Malformed(problem=shortened(str(error).replace("`", "'"))) from error
+        raise Malformed(problem=shortened(problem_of(error, value, kind))) from error

@@ -1,5 +1,10 @@
 """The native endpoint, `GET /ws`: a connection from its upgrade to its last frame (`docs/reference/protocol.md`)."""
 
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
 from service.config.settings import Settings
 from service.errors import (
     AccountErased,
@@ -16,14 +21,16 @@ from service.errors import (
     TooManyRooms,
     Unavailable,
 )
+from service.gateway.auth.origins import READABLE, check_origin
 from service.gateway.auth.prices import bytes_of
+from service.gateway.auth.refusal_log import FOREIGN_ORIGIN
 from service.gateway.auth.tokens import bearer
 from service.gateway.commands.admission import Admission, SessionStarter, client_name
 from service.gateway.commands.dispatcher import Dispatcher
 from service.gateway.session.counters import OK
 from service.gateway.session.session import Session
-from service.gateway.transport.client_address import ClientAddresses
-from service.gateway.transport.problem import refusal
+from service.gateway.transport.client_address import ClientAddresses, canonical_address
+from service.gateway.transport.problem import problem, refusal
 from service.gateway.transport.transport import ABNORMAL, Ending, Upgrade, WebSocketTransport
 from service.gateway.websocket.frames import text_frame
 from service.protocol import native
@@ -35,6 +42,7 @@ from service.realtime.hub import Hub
 from service.runtime.timeouts import Timeouts
 
 NATIVE = "native"
+PATH = "/ws"
 
 MAX_REFUSED = 3
 """Frames before `connect` that are refused with an answer; one more closes the connection with 4501."""
@@ -107,6 +115,25 @@ class NativeEndpoint:
             transport.refuse(refusal(refused))
         else:
             transport.accept(lambda: NativeConversation(self, transport, request))
+
+    def route(self) -> Route:
+        """Return the route of requests to the endpoint that are no upgrades."""
+        return Route(PATH, self.explain, methods=["GET", "POST"])
+
+    async def explain(self, request: Request) -> Response:
+        """Answer a request that is no upgrade: with the reason why an upgrade of its page is refused, or with 426.
+
+        Browsers show no page the response that refuses its WebSocket. They send `Origin` with every POST.
+        """
+        try:
+            check_origin(request.headers, self.admission.origins, "connect")
+        except NotAllowed as error:
+            address = canonical_address(request.client.host if request.client else None)
+            self.admission.refusals.write(NATIVE, address, FOREIGN_ORIGIN, error)
+            response = problem(request, error)
+            response.headers.update(READABLE)
+            return response
+        return problem(request, HTTPException(426, headers={"Upgrade": "websocket"}))
 
     async def _refused(self, request: Upgrade) -> OnRecordError | None:
         refused = self.admission.check_request(request.headers, request.address, len(self.unauthenticated))

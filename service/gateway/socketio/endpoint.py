@@ -14,12 +14,12 @@ from starlette.routing import Route
 
 from service.config.settings import Settings
 from service.errors import NotAllowed, OnRecordError
+from service.gateway.auth.origins import READABLE
 from service.gateway.auth.tokens import MAX_TOKEN, Identity
 from service.gateway.commands.admission import Admission, SessionStarter, client_name
 from service.gateway.commands.dispatcher import Dispatcher
 from service.gateway.engineio import Connection, Engine, Polls, Refused
 from service.gateway.engineio import Settings as EngineSettings
-from service.gateway.engineio.errors import refused
 from service.gateway.session.counters import OK
 from service.gateway.socketio.server import Client, ConnectRefused, Server
 from service.gateway.socketio.session import SOCKETIO, RecoveringSession, SocketSession
@@ -110,10 +110,10 @@ class SocketIoEndpoint:
         error = self._admission.check_request(headers, address, self._server.waiting if opening else None)
         if error is None:
             return None
-        if isinstance(error, NotAllowed):
-            return refused(Problem.FORBIDDEN)
-        body = msgspec.json.encode({"code": Problem.BAD_REQUEST, "message": str(error)})
-        return Refused(status_of(error), body, headers_of(error))
+        foreign = isinstance(error, NotAllowed)
+        code = Problem.FORBIDDEN if foreign else Problem.BAD_REQUEST
+        body = msgspec.json.encode({"code": code, "message": str(error)})
+        return Refused(status_of(error), body, READABLE if foreign else headers_of(error))
 
     def _refused(self, connection: Connection, outcome: str) -> None:
         self._admission.refuse(outcome, connection.address, None)

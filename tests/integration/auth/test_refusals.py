@@ -14,7 +14,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from tests.support.clients.connecting import connect_frame
 from tests.support.clients.native import client, raw
 from tests.support.environment import environment, token
-from tests.support.processes.processes import Process, running
+from tests.support.processes.processes import Process, refusals, running
 from tests.support.servers.databases import Database
 from tests.support.waiting import until
 
@@ -24,11 +24,6 @@ CHATLESS = token(MARK, scope="auditor")
 BAD = f"{token(MARK)}{MARK}"
 EARLY = token(MARK, nbf=4_070_908_800)
 Visit = Callable[[Process, str], Coroutine[Any, Any, None]]
-
-
-def refusals(node: Process) -> list[dict[str, Any]]:
-    lines = [json.loads(line) for line in node.words if line.startswith("{")]
-    return [line for line in lines if line["event"] == "refused"]
 
 
 def native(frame: str | bytes, **headers: str) -> Visit:

@@ -1,11 +1,13 @@
 """Real server processes for whole-system tests, run as an operator would."""
 
 import asyncio
+import json
 import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from tests.support.environment import ROOT
 from tests.support.processes.forks import Forked, fork
@@ -39,6 +41,12 @@ class Process:
         if self.process.returncode is None:
             self.process.send_signal(signal.SIGTERM)
         return await self.process.wait()
+
+
+def refusals(node: Process) -> list[dict[str, Any]]:
+    """Return the lines `refused` of a node's log so far."""
+    lines = [json.loads(line) for line in node.words if line.startswith("{")]
+    return [line for line in lines if line["event"] == "refused"]
 
 
 async def start(

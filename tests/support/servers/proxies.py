@@ -189,3 +189,20 @@ class _Swallowing(Link):
                 self._client.write(data)
                 await self._client.drain()
         self._client.close()
+
+
+class Renaming(Proxy):
+    """A proxy that sends the server's own address as `Host` and not the one that the browser used."""
+
+    def link(self, client: asyncio.StreamWriter, server: asyncio.StreamWriter) -> "Link":
+        """Return what forwards the bytes of one connection."""
+        return _RenamingLink(self, client, server)
+
+
+class _RenamingLink(Link):
+    async def queries(self, reader: asyncio.StreamReader) -> None:
+        """Forward what the client sends, until it ends, with another host of the same length."""
+        while data := await reader.read(CHUNK):
+            self._server.write(data.replace(b"Host: 127.0.0.1", b"Host: 127.0.0.2"))
+            await self._server.drain()
+        self._server.close()

@@ -53,7 +53,7 @@ def test_pairs_in_which_a_figure_was_too_small_to_count_are_left_out() -> None:
     assert compared("W1", "onrecord", "c-limit", []) == []
 
 
-def test_a_new_row_replaces_the_one_of_the_same_workload_figure_and_servers(tmp_path: Path) -> None:
+def test_a_new_row_replaces_the_one_of_the_same_figure_and_servers(tmp_path: Path) -> None:
     path = tmp_path / "paired.json"
     first = compared("W1", "onrecord", "c-limit", [({"us": 2.0, "ms": 1.0}, {"us": 1.0, "ms": 1.0})])
     write(path, merged(path, first))

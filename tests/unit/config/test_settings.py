@@ -55,6 +55,14 @@ def test_every_setting_is_read_from_its_variable() -> None:
     assert settings.join_creates
 
 
+def test_origins_have_the_form_that_browsers_send() -> None:
+    listed = "HTTPS://Chat.example.com:443, http://a.example:80,http://b.example:443,https://c.example:80,http://[::1]:80"
+    origins = Settings.from_env({"ONRECORD_ORIGINS": listed}).origins
+    assert origins == (
+        "https://chat.example.com", "http://a.example", "http://b.example:443", "https://c.example:80", "http://[::1]"
+    )  # fmt: skip
+
+
 def test_the_environment_is_stronger_than_a_commands_defaults() -> None:
     environ = {"ONRECORD_JOIN_CREATES": "false"}
 
@@ -94,6 +102,7 @@ def test_all_problems_are_reported_at_once() -> None:
         ("DATABASE_URL", "postgresql://"),
         ("REDIS_URL", "host:6379"),
         ("ORIGINS", "https://chat.example.com/path"),
+        ("ORIGINS", "https://chat.example.com/"),
         ("ORIGINS", "*"),
         ("ORIGINS", "null"),
         ("TRUSTED_PROXIES", "*"),

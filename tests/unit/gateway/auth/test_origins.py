@@ -38,7 +38,7 @@ def headers(origin: str | None, host: str = "chat.example.com") -> Headers:
     ],
 )
 def test_with_a_list_an_origin_is_in_it_or_not(origin: str | None, *, comes_in: bool) -> None:
-    assert allowed_origin(headers(origin), LISTED) is comes_in
+    assert allowed_origin(headers(origin, "inner:8000"), LISTED) is comes_in
 
 
 @pytest.mark.parametrize(
@@ -71,10 +71,40 @@ def test_with_a_list_an_origin_is_in_it_or_not(origin: str | None, *, comes_in: 
         ("http://:8000", ":8000", False),
     ],
 )
-def test_without_a_list_a_page_is_of_this_very_server(
-    origin: str | None, host: str, *, comes_in: bool
+@pytest.mark.parametrize("listed", [(), ("https://elsewhere.example",)])
+def test_a_page_of_this_very_server_comes_in(
+    listed: tuple[str, ...], origin: str | None, host: str, *, comes_in: bool
 ) -> None:
-    assert allowed_origin(headers(origin, host), ()) is comes_in
+    assert allowed_origin(headers(origin, host), listed) is comes_in
+
+
+@pytest.mark.parametrize(
+    ("origin", "proto", "host", "comes_in"),
+    [
+        ("https://chat.example.com", "https", None, True),
+        ("https://chat.example.com", "wss", None, True),
+        ("https://chat.example.com", "HTTPS", None, True),
+        ("https://chat.example.com", "https, http", None, True),
+        ("http://chat.example.com", "http", None, True),
+        ("http://chat.example.com", "https", None, False),
+        ("https://chat.example.com", "http", None, False),
+        ("https://chat.example.com", "gopher", None, True),
+        ("https://outer.example", None, "outer.example", True),
+        ("https://outer.example", "https", "outer.example, middle.example", True),
+        ("https://outer.example:8443", "https", "outer.example:8443", True),
+        ("https://outer.example:8443", "https", "outer.example", False),
+        ("https://chat.example.com", "https", "outer.example", False),
+        ("https://middle.example", "https", "outer.example, middle.example", False),
+        ("https://chat.example.com", "", "", True),
+    ],
+)
+def test_a_proxy_names_the_address_that_the_browser_used(
+    origin: str, proto: str | None, host: str | None, *, comes_in: bool
+) -> None:
+    forwarded = {"x-forwarded-proto": proto, "x-forwarded-host": host}
+    fields = [("host", "chat.example.com"), ("origin", origin), *forwarded.items()]
+    raw = [(name.encode(), value.encode()) for name, value in fields if value is not None]
+    assert allowed_origin(Headers(raw=raw), ()) is comes_in
 
 
 def test_who_names_two_origins_is_refused() -> None:
