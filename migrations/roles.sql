@@ -2,42 +2,47 @@
 --
 -- Run it in the database of OnRecord, as a superuser, before `onrecord migrate`; running it again changes nothing. It
 -- gives nobody a password. `onrecord dev` and docker-compose.yml run it at each start; docs/guides/deploy.md says when an
--- operator does. A function that another role has put into `public` is never called here.
+-- operator does. A function that another role has put into `public` is never called here. Where the roles of this
+-- installation have another prefix (ONRECORD_DATABASE_ROLE_PREFIX), name it first: SET onrecord.role_prefix = 'chat_b'.
 
 SET search_path = pg_catalog;
 
 DO $$
 DECLARE
+    prefix CONSTANT text := coalesce(nullif(current_setting('onrecord.role_prefix', true), ''), 'onrecord');
+    made_owner CONSTANT text := prefix || '_owner';
     wanted text;
     granted record;
 BEGIN
-    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'onrecord_owner') THEN
-        CREATE ROLE onrecord_owner LOGIN CREATEROLE;
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = made_owner) THEN
+        EXECUTE format('CREATE ROLE %I LOGIN CREATEROLE', made_owner);
     END IF;
-    FOREACH wanted IN ARRAY ARRAY['onrecord_node', 'onrecord_projector', 'onrecord_sealer', 'onrecord_definer',
-        'onrecord_analyst'] LOOP
+    FOREACH wanted IN ARRAY ARRAY['node', 'projector', 'sealer', 'definer', 'analyst'] LOOP
+        wanted := prefix || '_' || wanted;
         IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = wanted) THEN
             EXECUTE format('CREATE ROLE %I NOLOGIN', wanted);
         END IF;
-        EXECUTE format('GRANT %I TO onrecord_owner WITH ADMIN OPTION', wanted);
+        EXECUTE format('GRANT %I TO %I WITH ADMIN OPTION', wanted, made_owner);
     END LOOP;
     -- Memberships that this superuser granted become the owner's to revoke (roles have grantors since version 16).
     IF current_setting('server_version_num')::integer >= 160000 THEN
         FOR granted IN
             SELECT m.roleid::regrole AS role, m.member::regrole AS member FROM pg_auth_members m
-            WHERE m.roleid::regrole::text IN ('onrecord_node', 'onrecord_projector') AND NOT m.admin_option
+            WHERE m.roleid::regrole::text IN (prefix || '_node', prefix || '_projector') AND NOT m.admin_option
                 AND m.grantor = CURRENT_USER::regrole
         LOOP
-            EXECUTE format('GRANT %s TO %s GRANTED BY onrecord_owner', granted.role, granted.member);
+            EXECUTE format('GRANT %s TO %s GRANTED BY %I', granted.role, granted.member, made_owner);
             EXECUTE format('REVOKE %s FROM %s GRANTED BY CURRENT_USER', granted.role, granted.member);
         END LOOP;
     END IF;
-    EXECUTE format('ALTER DATABASE %I OWNER TO onrecord_owner', current_database());
+    EXECUTE format('ALTER DATABASE %I OWNER TO %I', current_database(), made_owner);
 END $$;
 
 -- What this superuser owns in the schemas of OnRecord, but for what belongs to an extension.
 DO $$
 DECLARE
+    made_owner CONSTANT text :=
+        coalesce(nullif(current_setting('onrecord.role_prefix', true), ''), 'onrecord') || '_owner';
     handed record;
 BEGIN
     FOR handed IN
@@ -60,7 +65,7 @@ BEGIN
                 AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid
                     AND d.deptype = 'e')
     LOOP
-        EXECUTE format('ALTER %s OWNER TO onrecord_owner', handed.what);
+        EXECUTE format('ALTER %s OWNER TO %I', handed.what, made_owner);
     END LOOP;
 END $$;
 

@@ -155,7 +155,7 @@ class NoHold(NotAllowed):
 
 
 class DemoNamesOff(NotAllowed):
-    """Signing in under any name is for development; it is off if an identity provider signs the tokens."""
+    """Signing in under any name is for development and demos; it is off if an identity provider signs the tokens."""
 
     sentence = (
         "Demo names are off: ONRECORD_JWT_JWKS is set, so tokens come from the identity provider alone."

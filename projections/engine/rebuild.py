@@ -13,6 +13,7 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from migrations.roles import DEFAULT, PREFIX
 from projections.engine.compare import Difference, compare
 from projections.engine.projection import SCHEMA, Projection, relation
 
@@ -93,9 +94,10 @@ async def _create(connection: "asyncpg.Connection[Any]", statements: str, table:
         if await connection.fetchval("SELECT to_regclass($1)", relation(table)):
             return
         # The owner is the projector's role and not its login, which the operator may replace.
-        await connection.execute("SET LOCAL ROLE onrecord_projector")
+        prefix = await connection.fetchval(PREFIX) or DEFAULT
+        await connection.execute(f"SET LOCAL ROLE {prefix}_projector")
         await connection.execute(statements)
-        await connection.execute(f"GRANT SELECT ON {relation(table)} TO onrecord_node")
+        await connection.execute(f"GRANT SELECT ON {relation(table)} TO {prefix}_node")
 
 
 async def _shown(connection: "asyncpg.Connection[Any]", projection: Projection) -> tuple[str | None, int]:

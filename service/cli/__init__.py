@@ -60,6 +60,7 @@ def _explain(problem: Exception) -> tuple[int, str] | None:
     import sqlalchemy.exc
     from cryptography.exceptions import InvalidTag
 
+    from migrations.roles import PrivilegeMissing, RolesDiffer
     from migrations.run import ForeignObjects
     from service.audit.access_log import NotRecorded
     from service.config.development import EmbeddedFailed, ServerDidNotStart
@@ -79,10 +80,13 @@ def _explain(problem: Exception) -> tuple[int, str] | None:
         return FOUND, f"{message} To resume an export, run the same command again."
     if isinstance(problem, ServerDidNotStart):
         return UNREACHABLE, str(problem)
-    if isinstance(
-        problem, (EmbeddedFailed, ForeignObjects, NoSession, NotRecorded, SchemaOutdated, UnsafeDurability)
-    ):
-        return WRONG, str(problem)
+    wrong = (
+        *(EmbeddedFailed, ForeignObjects, NoSession, NotRecorded, PrivilegeMissing, RolesDiffer),
+        *(SchemaOutdated, UnsafeDurability),
+    )
+    denied = (asyncpg.InsufficientPrivilegeError, psycopg.errors.InsufficientPrivilege)
+    if isinstance(problem, (*wrong, *denied)):
+        return WRONG, _denied(problem) if isinstance(problem, denied) else str(problem)
     unreachable = (
         *(Unavailable, ConnectionError, TimeoutError, socket.gaierror),
         *(asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError),
@@ -94,6 +98,15 @@ def _explain(problem: Exception) -> tuple[int, str] | None:
         message = " ".join(str(problem).split()) or type(problem).__name__
         return UNREACHABLE, f"A server could not be reached: {message}"
     return None
+
+
+def _denied(problem: Exception) -> str:
+    """Return the database's refusal as a sentence; PostgreSQL names the object and not the privilege."""
+    words = " ".join(str(problem).split())
+    return (
+        f"The database refuses this command's login: {words}. `onrecord doctor` names the privileges that the logins "
+        "lack, and `onrecord migrate` grants them."
+    )
 
 
 @contextlib.contextmanager

@@ -69,6 +69,8 @@ def _add_serving(commands: "Subcommands") -> None:
     serve.add_argument(
         "--workers", type=_workers, default=1, metavar="N", help="N nodes on one port; default: 1"
     )
+    meaning = "a demo: the page signs anyone in under any name, and says so"
+    serve.add_argument("--demo", action="store_true", help=meaning)
     serve.add_argument(
         "--worker", type=int, help=argparse.SUPPRESS
     )  # set by the parent: service.node.workers

@@ -2,8 +2,10 @@
 
 import argparse
 import asyncio
+import importlib
 import shlex
 import sys
+import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -11,25 +13,25 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
-from migrations.run import migrate
+from migrations import newest
 from service.cli import output
 from service.cli.connection import connected, require_session
 from service.cli.preconditions import WrongUsage
 from service.config import development
 from service.config.settings import Settings
 from service.eventstore.notifications import CHANNEL
-from service.node import workers
-from service.node.projector import project, projector, sealer
-from service.node.server import Server, served
 from service.observability import structured_logging
 from service.runtime import supervise
 
 if TYPE_CHECKING:
     from service.embedded import Servers  # comes with the development extra
+    from service.node.workers import Parent
 
 
 def run_serve(settings: Settings, args: argparse.Namespace) -> int:
     """`onrecord serve`: run one node, the parent of several (`--workers`), or one of these, until it is stopped."""
+    from service.node import workers
+
     structured_logging.configure(settings, plain=False)
     if args.worker is not None:
         output.run(_serve_as_worker(settings, workers.Parent(args.worker)))
@@ -41,12 +43,17 @@ def run_serve(settings: Settings, args: argparse.Namespace) -> int:
 
 
 async def _serve(settings: Settings) -> None:
+    from service.node.server import Server, served
+
     async with served(settings) as node:
         await Server(settings, node.gateway, _announce).serve()
 
 
-async def _serve_as_worker(settings: Settings, parent: workers.Parent) -> None:
+async def _serve_as_worker(settings: Settings, parent: "Parent") -> None:
     """Serve on a port that the workers share."""
+    from service.node import workers
+    from service.node.server import Server, served
+
     parent.watch()
     async with served(settings) as node:
         listener = workers.listener(settings.host, settings.port)
@@ -63,16 +70,41 @@ def run_dev(settings: Settings, _args: argparse.Namespace) -> int:
     if development.as_root():
         message = f"Running as root: the data is in {data_dir}; a separate system user runs the servers."
         print(message, file=sys.stderr)
+    # The servers take a quarter of a second to start, and so do these imports.
+    threading.Thread(target=_import_node).start()
     with embedded.servers(data_dir) as servers:
         lent = development.known_settings(data_dir)
         settings = Settings.from_env(dev=True, join_creates=True, **lent)
         structured_logging.configure(settings, plain=True)
-        migrate(servers.migrate_database_url, servers.database_url, servers.projector_database_url)
+        if not _is_current(servers):
+            from migrations.run import migrate
+
+            migrate(servers.migrate_database_url, servers.database_url, servers.projector_database_url)
         output.run(_serve_and_project(settings, servers, partial(_welcome, data_dir)))
     return 0
 
 
+def _import_node() -> None:
+    for module in ("service.node.server", "service.node.projector"):
+        importlib.import_module(module)
+
+
+def _is_current(servers: "Servers") -> bool:
+    """Return whether a migration would change nothing: neither the schema nor the roles of the two logins."""
+    import psycopg
+
+    with psycopg.connect(servers.migrate_database_url) as connection:
+        try:
+            row = connection.execute(_CURRENT, [newest(), *servers.postgres.logins]).fetchone()
+        except psycopg.errors.UndefinedTable:
+            return False
+    return row == (True,)
+
+
 async def _serve_and_project(settings: Settings, servers: "Servers", ready: Callable[[str], None]) -> None:
+    from service.node.projector import project, projector, sealer
+    from service.node.server import Server, served
+
     async with supervise.background(servers=servers.watch), served(settings) as node:
         following = projector(settings, watch=node.traces.projected if node.traces else None)
         failures = node.gateway.process.task_failures
@@ -84,9 +116,11 @@ async def _serve_and_project(settings: Settings, servers: "Servers", ready: Call
 
 def run_migrate(settings: Settings, _args: argparse.Namespace) -> int:
     """`onrecord migrate`: print the versions applied."""
+    from migrations.run import migrate
+
     asyncio.run(require_session(settings, settings.migrate_database_url))
     urls = (settings.migrate_database_url, settings.database_url, settings.projector_database_url)
-    for version in migrate(*urls):
+    for version in migrate(*urls, role_prefix=settings.database_role_prefix):
         print(version)
     return 0
 
@@ -138,4 +172,10 @@ def _welcome(data_dir: Path, address: str) -> None:
     )
 
 
+_CURRENT = """
+    SELECT version_num = %s AND pg_has_role(app, 'onrecord_node', 'USAGE')
+        AND pg_has_role(worker, 'onrecord_projector', 'USAGE') AND pg_has_role(worker, 'onrecord_sealer', 'USAGE')
+        AND NOT pg_has_role(app, 'onrecord_projector', 'MEMBER') AND NOT pg_has_role(app, 'onrecord_sealer', 'MEMBER')
+    FROM alembic_version, (VALUES (%s::name, %s::name)) AS logins (app, worker)
+"""
 _RENEW = "UPDATE log_epoch SET epoch = gen_random_uuid(), since = clock_timestamp() RETURNING epoch"

@@ -81,7 +81,15 @@ def for_serve(args: argparse.Namespace) -> Settings:
         raise WrongUsage("ONRECORD_BUS_KEY is needed with ONRECORD_REDIS_URL (openssl rand -base64 32).")
     if args.worker is None:
         _check_serving(settings)
-    return settings
+    return _demo(settings, args) if args.demo else settings
+
+
+def _demo(settings: Settings, args: argparse.Namespace) -> Settings:
+    if settings.jwt_jwks:
+        raise WrongUsage("`--demo` signs tokens with ONRECORD_JWT_SECRET, and ONRECORD_JWT_JWKS is set.")
+    if args.workers > 1:
+        raise WrongUsage("`--demo` is for one node: leave out `--workers`.")
+    return dataclasses.replace(settings, demo=True)
 
 
 def for_epoch(args: argparse.Namespace) -> Settings:

@@ -1,7 +1,9 @@
 """The commands of the read models: run, status, verify."""
 
 import argparse
+import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 
 from projections import PROJECTIONS, check
 from projections.engine.projector import Projector
@@ -11,6 +13,7 @@ from service.cli import output
 from service.cli.connection import connected, serializer_of
 from service.cli.preconditions import WrongUsage
 from service.config.settings import Settings
+from service.doctor.rights import PROJECTOR, lacking
 from service.eventstore.serializer import UnknownTopic
 from service.gateway.http.protocol import http_class
 from service.gateway.transport.problem import application
@@ -21,6 +24,7 @@ from service.observability.endpoint import metrics_server
 from service.observability.exposition import Exposition
 from service.observability.process import ProcessMetrics
 from service.runtime import supervise
+from service.runtime.database_retry import TROUBLE
 
 
 def run_projector(settings: Settings, args: argparse.Namespace) -> int:
@@ -29,12 +33,34 @@ def run_projector(settings: Settings, args: argparse.Namespace) -> int:
     structured_logging.configure(settings, plain=False)
 
     async def run() -> None:
+        await _require_rights(settings)
         async with traced(settings) as traces:
             following = projector(settings, args.only, watch=traces.projected if traces else None)
             await _run_with_metrics(settings, following, None if args.only else sealer(settings))
 
     output.run(run())
     return 0
+
+
+async def _require_rights(settings: Settings) -> None:
+    """Check the privileges of the projector's login; a server that does not answer now is waited for later.
+
+    Raises:
+        WrongUsage: it lacks some.
+    """
+    login, lacks = "", list[str]()
+    with suppress(*TROUBLE):  # also where the tables do not exist yet
+        async with (
+            asyncio.timeout(settings.database_timeout),
+            connected(settings, settings.projecting_url) as connection,
+        ):
+            login = await connection.fetchval("SELECT current_user::text")
+            lacks = await lacking(connection, login, PROJECTOR)
+    if lacks:
+        raise WrongUsage(
+            f"The projector's login {login} lacks {', '.join(lacks)}: run `onrecord migrate` with "
+            "ONRECORD_PROJECTOR_DATABASE_URL set to it."
+        )
 
 
 async def _run_with_metrics(settings: Settings, following: Projector, sealing: Sealer | None) -> None:

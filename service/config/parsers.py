@@ -152,6 +152,15 @@ def key(raw: str) -> bytes:
     return key
 
 
+def role_prefix(raw: str) -> str:
+    """Return the first part of names of database roles."""
+    if not re.fullmatch("(?!pg_)[a-z][a-z0-9_]{0,39}", raw):
+        raise ValueError(
+            "has to be a letter and up to 39 of a-z, 0-9 and _, without pg_ in front, such as chat_b"
+        )
+    return raw
+
+
 def one_of(*known: str) -> Callable[[str], str]:
     """Return a parser of one of these words."""
 

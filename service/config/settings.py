@@ -68,6 +68,13 @@ class Settings:
         secret=True,
         shown_default="ONRECORD_DATABASE_SESSION_URL",
     )
+    database_role_prefix: str = setting(
+        "first part of the names of the database roles that `onrecord migrate` makes, another for each installation in "
+        "a PostgreSQL cluster; counts before the first migration of a database, which keeps its names",
+        parsers.role_prefix,
+        "",
+        shown_default="onrecord",
+    )
     projector_database_url: str = setting(
         "PostgreSQL, as the login of `onrecord project run`, which builds the read models and seals the log",
         parsers.url("postgresql", "postgres"),
@@ -322,12 +329,14 @@ class Settings:
         parsers.flag,
         False,
     )
-    dev: bool = field(default=False)  # set by `onrecord dev`, never by the environment: opens POST /dev/token
+    # Set by `onrecord dev` and `onrecord serve --demo`, never by the environment: both open POST /dev/token.
+    dev: bool = field(default=False)
+    demo: bool = field(default=False)
 
     @property
     def demo_names(self) -> bool:
-        """Whether users may sign in under any name: in development, unless an identity provider signs the tokens."""
-        return self.dev and not self.jwt_jwks
+        """Whether users may sign in under any name: not where an identity provider signs the tokens."""
+        return (self.dev or self.demo) and not self.jwt_jwks
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None, **defaults: Any) -> Self:

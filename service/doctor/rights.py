@@ -62,14 +62,14 @@ async def grants(connection: Any, settings: Settings) -> AsyncIterator[Finding]:
     """Check that each login has the privileges that it needs."""
     node, worker = await _logins(connection, settings)
     advice = "run `onrecord migrate` as the owner, with ONRECORD_DATABASE_URL set to this login"
-    lacks = await _lacking(connection, node, NODE)
+    lacks = await lacking(connection, node, NODE)
     if not await connection.fetchval(_MAY_APPEND, node):
         lacks.append("EXECUTE on chat_append")
     if lacks:
         yield fail("grants", f"This login lacks {', '.join(lacks)}: {advice}.")
     else:
         yield ok("grants", "This login may read the log and append to it.")
-    if lacks := await _lacking(connection, worker, PROJECTOR):
+    if lacks := await lacking(connection, worker, PROJECTOR):
         advice = "run `onrecord migrate` with ONRECORD_PROJECTOR_DATABASE_URL set to it"
         yield fail("grants", f"{worker}, the projector's login, lacks {', '.join(lacks)}: {advice}.")
 
@@ -87,6 +87,12 @@ async def powers(connection: Any, settings: Settings) -> AsyncIterator[Finding]:
         yield warn("powers", f"{words}: give `onrecord project run` ONRECORD_PROJECTOR_DATABASE_URL.")
     else:
         yield ok("powers", "This login can neither change the record nor seal it.")
+    if others := await connection.fetchval(_STRANGERS, [node, worker]):
+        yield warn(
+            "powers",
+            f"{others} can connect and has the roles of this installation, which other databases of this cluster use "
+            "too: REVOKE CONNECT ON this database FROM PUBLIC, and GRANT it to the logins of this installation.",
+        )
 
 
 async def functions(connection: Any, _settings: Settings) -> AsyncIterator[Finding]:
@@ -104,19 +110,20 @@ async def functions(connection: Any, _settings: Settings) -> AsyncIterator[Findi
         yield ok("functions", "SECURITY DEFINER functions use objects of pg_catalog and public only.")
 
 
-async def _logins(connection: Any, settings: Settings) -> tuple[str, str]:
-    """Return the login of a node, which is this connection's, and that of the projector."""
-    node = await connection.fetchval("SELECT current_user::text")
-    return node, urlsplit(settings.projecting_url).username or node
-
-
-async def _lacking(connection: Any, login: str, wanted: dict[str, tuple[str, ...]]) -> list[str]:
+async def lacking(connection: Any, login: str, wanted: dict[str, tuple[str, ...]]) -> list[str]:
+    """Return the privileges that a login lacks, of those `wanted` per table."""
     return [
         f"{privilege} on {table}"
         for table, privileges in wanted.items()
         for privilege in privileges
         if not await connection.fetchval("SELECT has_table_privilege($1, $2, $3)", login, table, privilege)
     ]
+
+
+async def _logins(connection: Any, settings: Settings) -> tuple[str, str]:
+    """Return the login of a node, which is this connection's, and that of the projector."""
+    node = await connection.fetchval("SELECT current_user::text")
+    return node, urlsplit(settings.projecting_url).username or node
 
 
 _MAY_APPEND = """
@@ -127,7 +134,9 @@ _POWERS = """
     SELECT array_remove(ARRAY[
         CASE WHEN (SELECT rolsuper FROM pg_roles WHERE rolname = $1) THEN 'is a superuser' END,
         CASE WHEN (SELECT rolcreaterole FROM pg_roles WHERE rolname = $1) THEN 'may create roles' END,
-        CASE WHEN pg_has_role($1, 'onrecord_definer', 'MEMBER') THEN 'may act as onrecord_definer' END,
+        (SELECT 'may act as ' || string_agg(DISTINCT proowner::regrole::text, ', ') FROM pg_proc
+         WHERE prosecdef AND pronamespace = 'public'::regnamespace AND right(pg_get_userbyid(proowner), 8) = '_definer'
+             AND pg_has_role($1, proowner, 'MEMBER')),
         (SELECT 'owns ' || string_agg(relname, ', ') FROM pg_class
          WHERE oid = ANY ($2::text[]::regclass[]) AND pg_has_role($1, relowner, 'MEMBER')),
         (SELECT 'may change ' || string_agg(relname, ', ') FROM pg_class
@@ -139,6 +148,17 @@ _POWERS = """
              AND has_table_privilege($1, oid, 'INSERT, UPDATE, DELETE, TRUNCATE, TRIGGER')),
         CASE WHEN has_schema_privilege($1, 'public', 'CREATE') THEN 'may create in the schema public' END
     ], NULL)
+"""
+# Logins, beside those of this installation, that have its roles because the roles are another database's too.
+_STRANGERS = """
+    SELECT string_agg(DISTINCT login.rolname, ', ') FROM pg_roles login, pg_roles job, pg_class log
+    WHERE job.oid IN (SELECT a.grantee FROM aclexplode(log.relacl) a WHERE a.privilege_type = 'SELECT')
+        AND log.oid = 'stored_events'::regclass AND NOT job.rolcanlogin
+        AND login.rolcanlogin AND NOT login.rolsuper AND login.rolname <> ALL ($1::text[])
+        AND pg_has_role(login.oid, job.oid, 'USAGE') AND NOT pg_has_role(login.oid, log.relowner, 'USAGE')
+        AND has_database_privilege(login.oid, current_database(), 'CONNECT')
+        AND EXISTS (SELECT FROM pg_shdepend d WHERE d.refclassid = 'pg_authid'::regclass AND d.refobjid = job.oid
+            AND d.dbid NOT IN (0, (SELECT oid FROM pg_database WHERE datname = current_database())))
 """
 _FUNCTIONS = """
     SELECT format('%s %s', p.oid::regprocedure, wrong.how) AS problem

@@ -14,7 +14,7 @@ import psutil
 import psycopg
 from psycopg import sql
 
-import migrations
+from migrations import MIGRATIONS
 from service.config.development import READER, EmbeddedFailed, Keys, ServerDidNotStart
 from service.embedded.account import Account
 from service.embedded.daemon import ENVIRONMENT, Daemon
@@ -27,7 +27,7 @@ APP = "onrecord_app"
 """The login of nodes and commands."""
 WORKER = "onrecord_worker"
 """The login of the projector and the sealer."""
-ROLES = Path(migrations.__file__).parent / "roles.sql"
+ROLES = MIGRATIONS / "roles.sql"
 
 _CONFIGURATION = {
     "listen_addresses": "127.0.0.1",
@@ -56,6 +56,11 @@ class Postgres(Daemon):
             WORKER: keys.worker_password,
             READER: keys.reader_password,
         }
+
+    @property
+    def logins(self) -> tuple[str, str]:
+        """The logins of nodes and of the projector."""
+        return APP, WORKER
 
     def url(self, role: str = APP) -> str:
         """Return the address of the database for `role`."""

@@ -14,6 +14,7 @@ import signal
 import tempfile
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,9 +73,13 @@ class Servers:
         return {name: getattr(self, name) for name in names}
 
     def start(self) -> None:
-        """Start both, and publish their addresses to commands on this directory."""
-        self.postgres.start()
-        self.valkey.start()
+        """Start both at the same time, and publish their addresses to commands on this directory."""
+        with ThreadPoolExecutor(
+            1
+        ) as beside:  # waits for Valkey where PostgreSQL fails, so that `stop` finds it
+            valkey = beside.submit(self.valkey.start)
+            self.postgres.start()
+            valkey.result()
         development.announce(self.data_dir, self.addresses)
 
     def stop(self) -> None:

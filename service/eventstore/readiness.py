@@ -15,9 +15,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import asyncpg
-from alembic.script import ScriptDirectory
 
-from migrations.run import MIGRATIONS
+from migrations import newest
 from service.runtime.database_retry import TROUBLE, is_transient
 
 FIRST_TRY = 2.0
@@ -52,7 +51,7 @@ async def check_database(connection: Any, *, allow_unsafe: bool) -> None:
         SchemaOutdated: the schema is not at the version of this code; run `onrecord migrate`.
         UnsafeDurability: `fsync` or `synchronous_commit` is off, and `allow_unsafe` does not accept that.
     """
-    head = ScriptDirectory(str(MIGRATIONS)).get_current_head()
+    head = newest()
     try:
         current = await connection.fetchval("SELECT version_num FROM alembic_version")
     except asyncpg.UndefinedTableError:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
+import psycopg
 import pytest
 from websockets.exceptions import InvalidHandshake
 
@@ -69,6 +70,47 @@ async def test_people_at_both_doors_chat_through_the_balancer_over_two_nodes(pla
         code, found = await running.run("doctor")
         assert code == 0, found
         assert "Nodes with a lease: 2 (node1, node2)." in found
+
+
+async def test_profiles_add_a_demo_and_an_analysts_access(place: Path) -> None:
+    async with stack(place) as running:
+        await running.start("demo")
+        address = running.addresses["demo:8000"]
+        assert "This is a demo" in (await get(f"http://{address}")).text
+        assert "This is a demo" not in (await get(running.url)).text
+        async with httpx.AsyncClient() as asking:
+            answer = await asking.post(f"http://{address}/dev/token", json={"userId": "ann", "name": "Ann"})
+        brought = answer.json()["token"]
+        async with (
+            client(f"ws://{address}/ws", "ann", token=brought) as ann,
+            client(native(running), "bob") as bob,
+        ):
+            for person in (ann, bob):
+                await person.join("general")
+            ack = await ann.post("general", "Hello from the demo")
+            await bob.until(lambda: bob.events("message:new", seq=ack["seq"]))
+        assert await running.run("analyst") == (0, "")
+        assert await running.run("analyst") == (0, "")
+        await running.start("analytics")
+        password, port = (
+            running.variables["ANALYST_PASSWORD"],
+            running.addresses["0.0.0.0:5432"].split(":")[1],
+        )
+        url = f"postgresql://analyst:{password}@127.0.0.1:{port}/onrecord"
+        async with await psycopg.AsyncConnection.connect(url, autocommit=True) as analyst:
+            while (await (await analyst.execute("SELECT content FROM messages")).fetchall()) != [
+                ("Hello from the demo",)
+            ]:
+                await asyncio.sleep(0.1)
+            await analyst.execute("SET default_transaction_read_only = off")
+            for statement in (
+                "SELECT FROM public.stored_events",
+                "SELECT FROM public.person_keys",
+                "DELETE FROM read_models.messages_v2",
+                "CREATE TABLE analytics.mine ()",
+            ):
+                with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                    await analyst.execute(statement)
 
 
 def said_in(heard: list[dict[str, str]]) -> set[str]:

@@ -7,6 +7,7 @@ end; with REQUIRE_ALL=1 (CI sets it) any test that did not run fails the run.
 import os
 import shutil
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +16,7 @@ NOT_RUN = "NOT RUN: it needs "
 PROGRAMS = {
     "chromium": ("chromium", "chromium-browser", "google-chrome"),
     "firefox": ("firefox-esr", "firefox"),
+    "postgresql": tuple(sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin/postgres")))),  # Debian's
 }
 
 

@@ -33,11 +33,15 @@ class Asset(msgspec.Struct, frozen=True):
 
 
 class Assets:
-    """The files of a folder, by their path in it."""
+    """The files of a folder, by their path in it. `banner` is markup that begins the page's body."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, banner: str = "") -> None:
         paths = (path for path in folder.rglob("*") if path.is_file())
         self._assets = {path.relative_to(folder).as_posix(): _read(path) for path in paths}
+        if banner:
+            page = self._assets[PAGE]
+            content = page.content.replace(b"<body>", b"<body>\n    " + banner.encode())
+            self._assets[PAGE] = _asset(content, page.media_type)
 
     def route(self) -> Mount:
         """Return the route of the files."""
@@ -58,7 +62,11 @@ class Assets:
 def _read(path: Path) -> Asset:
     content = path.read_bytes()
     guessed = MEDIA_TYPES.get(path.suffix) or mimetypes.guess_type(path.name)[0]
-    return Asset(content, guessed or "application/octet-stream", f'"{sha256(content).hexdigest()}"')
+    return _asset(content, guessed or "application/octet-stream")
+
+
+def _asset(content: bytes, media_type: str) -> Asset:
+    return Asset(content, media_type, f'"{sha256(content).hexdigest()}"')
 
 
 def _response(request: Request, asset: Asset, headers: dict[str, str]) -> Response:

@@ -31,6 +31,10 @@ from service.protocol import http
 STATIC = Path(__file__).parent.parent.parent / "static"
 DEMO_LIFETIME = 3600.0
 """Seconds until a demo token expires."""
+BANNER = (
+    '<p class="demo" role="note">This is a demo: anyone who reaches this address can sign in under any name, also '
+    "under yours, and read what is written here.</p>"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +55,8 @@ class Http:
     sessions: SessionRegistry
 
     def routes(self) -> list[BaseRoute]:
-        """Return the routes; the demo sign-in exists in development only."""
-        assets = Assets(STATIC)
+        """Return the routes; the demo sign-in exists in development and in a demo only."""
+        assets = Assets(STATIC, BANNER if self.settings.demo else "")
         served: list[BaseRoute] = [
             Route("/", assets.page),
             Route("/healthz", self.healthz),
@@ -67,7 +71,7 @@ class Http:
         ]
         if not self.settings.metrics_port:
             served.append(metrics_route(self.exposition, self.settings.metrics_token))
-        if self.settings.dev:
+        if self.settings.dev or self.settings.demo:
             served.append(Route("/dev/token", self.demo_token, methods=["POST"]))
         return served
 

@@ -33,7 +33,15 @@ from tests.support.servers.databases import Database, database_of
 STARTS = 60.0
 """Seconds within which a service has to become healthy; otherwise the stack fails."""
 
-NAMES = ("postgres:5432", "redis:6379", "node1:8000", "node2:8000", "0.0.0.0:8000")
+NAMES = (
+    "postgres:5432",
+    "redis:6379",
+    "node1:8000",
+    "node2:8000",
+    "demo:8000",
+    "0.0.0.0:8000",
+    "0.0.0.0:5432",
+)
 
 
 def variables() -> dict[str, str]:
@@ -54,6 +62,8 @@ def document(given: dict[str, str]) -> dict[str, Any]:
 
     def value(found: "re.Match[str]") -> str:
         name, operator, rest = found.groups()
+        if name is None:
+            return "$"
         return given.get(name) or rest if operator == ":-" else given[name]
 
     def filled(part: Any) -> Any:
@@ -61,7 +71,7 @@ def document(given: dict[str, str]) -> dict[str, Any]:
             return {key: filled(one) for key, one in part.items()}
         if isinstance(part, list):
             return [filled(one) for one in part]
-        return re.sub(r"\$\{(\w+)(:[-?])([^}]*)\}", value, part) if isinstance(part, str) else part
+        return re.sub(r"\$\$|\$\{(\w+)(:[-?]|\?)([^}]*)\}", value, part) if isinstance(part, str) else part
 
     return dict(filled(yaml.safe_load((ROOT / "docker-compose.yml").read_text())))
 
@@ -163,7 +173,8 @@ class Stack:
         service = self.document["services"][name]
         test = service.get("healthcheck", {}).get("test", [])[1:]
         if not test:
-            return await self._listens({"redis": "redis:6379", "balancer": "0.0.0.0:8000"}.get(name, ""))
+            listening = {"redis": "redis:6379", "balancer": "0.0.0.0:8000", "analytics": "0.0.0.0:5432"}
+            return await self._listens(listening.get(name, ""))
         return all([await self._asked(name, words) for words in (test, image()["healthcheck"])])
 
     async def _listens(self, name: str) -> bool:

@@ -21,7 +21,9 @@ from typing import Any
 IMPORTED = (
     "service.node.server",
     "service.node.projector",
+    "service.node.workers",
     "service.cli.node",
+    "migrations.run",
     "service.cli.history",
     "service.cli",
     "service.doctor",

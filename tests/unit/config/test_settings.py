@@ -82,6 +82,7 @@ def test_an_unknown_variable_is_an_error_that_names_the_closest_setting() -> Non
 
 def test_dev_mode_cannot_be_reached_from_the_environment() -> None:
     assert len(problems(ONRECORD_DEV="1")) == 1
+    assert len(problems(ONRECORD_DEMO="1")) == 1
 
 
 def test_all_problems_are_reported_at_once() -> None:

@@ -156,6 +156,21 @@ async def test_one_login_for_nodes_and_sealing_is_found(database: Database) -> N
     assert words.startswith("onrecord_app serves and seals, ")
 
 
+async def test_a_login_of_another_installation_with_the_same_roles_is_found(
+    database: Database, owner: "psycopg.Connection[Any]"
+) -> None:
+    owner.execute("CREATE ROLE another_app LOGIN IN ROLE onrecord_node")
+    try:
+        level, words = said(await examine(database), "powers")
+        assert level is Level.WARN
+        assert words.startswith("another_app can connect and has the roles of this installation, ")
+        change(owner, database, "REVOKE CONNECT ON DATABASE {} FROM PUBLIC")
+        change(owner, database, "GRANT CONNECT ON DATABASE {} TO onrecord_app")
+        assert said(await examine(database), "powers")[0] is Level.OK
+    finally:
+        owner.execute("DROP ROLE another_app")
+
+
 @pytest.mark.parametrize(
     ("statement", "words"),
     [

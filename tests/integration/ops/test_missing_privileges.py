@@ -1,0 +1,73 @@
+"""Each command whose login lacks a privilege in the database ends with exit code 2 and one sentence."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from tests.support.environment import environment
+from tests.support.processes.processes import run
+from tests.support.servers.databases import Database
+
+COMMANDS = [
+    ["serve"],
+    ["serve", "--workers", "2"],
+    ["project", "run"],
+    ["project", "status"],
+    ["project", "verify"],
+    ["epoch"],
+    ["epoch", "--renew"],
+    ["migrate"],
+    ["keys", "status"],
+    ["keys", "rotate"],
+    ["audit", "replay", "--room", "general"],
+    ["audit", "room", "general"],
+    ["audit", "person", "ann", "--room", "general"],
+    ["audit", "checkpoint"],
+    ["audit", "verify"],
+    ["audit", "prove", "--room", "general", "--seq", "1"],
+    ["audit", "export", "--all", "--out", "OUT"],
+    ["audit", "keys", "--rotate"],
+    ["audit", "erase", "--person", "ann", "--ground", "Her request of 3 May"],
+    ["audit", "erasures"],
+    ["audit", "hold", "--room", "general", "--ground", "Case 17"],
+    ["audit", "release", "--room", "general", "--ground", "Case 17"],
+    ["audit", "holds"],
+    ["audit", "retention", "--room", "general", "--days", "30"],
+    ["audit", "expire"],
+]
+
+
+@pytest.fixture
+def stranger(database: Database) -> Iterator[str]:
+    """The address of a login without any right in OnRecord."""
+    name = f"stranger_{uuid4().hex}"
+    with psycopg.connect(database.superuser_url, autocommit=True) as superuser:
+        superuser.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD 'x'").format(sql.Identifier(name)))
+        try:
+            yield f"postgresql://{name}:x@{urlsplit(database.app_url).netloc.partition('@')[2]}/{database.name}"
+        finally:
+            superuser.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(name)))
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+async def test_a_login_without_rights_is_named_in_one_sentence(
+    database: Database, stranger: str, command: list[str], tmp_path: Path
+) -> None:
+    env = environment(
+        database,
+        ONRECORD_DATABASE_URL=stranger,
+        ONRECORD_MIGRATE_DATABASE_URL=stranger,
+        ONRECORD_PROJECTOR_DATABASE_URL=stranger,
+    )
+    words = [str(tmp_path / "out") if word == "OUT" else word for word in command]
+    code, out, problem = await run(env, *words)
+    assert (code, out) == (2, "")
+    assert "Traceback" not in problem
+    # Each of several workers says it.
+    assert len({line for line in problem.splitlines() if not line.startswith("{")}) == 1
+    assert "stranger_" in problem or "permission denied" in problem
