@@ -70,7 +70,9 @@ async def test_the_address_reads_the_views_and_nothing_else(place: Path) -> None
             found = [query for code in PYTHON for query in queries(code)]
             assert len(found) == 3
             for query in found:
-                assert await connection.fetch(query), query
+                await until(
+                    lambda query=query: connection.fetch(query)
+                )  # each read model catches up by itself
         finally:
             await connection.close()
 
