@@ -4,7 +4,16 @@ Each module is one read model: how events become its rows, and its queries. A qu
 (`engine.snapshot`); only `engine.runner` and `check` write.
 """
 
-from projections import activity, memberships, messages, profiles, read_receipts, rooms, unread_bitmaps
+from projections import (
+    activity,
+    directory_rows,
+    memberships,
+    messages,
+    profiles,
+    read_receipts,
+    rooms,
+    unread_bitmaps,
+)
 from projections.engine.projection import Projection
 
 PROJECTIONS: tuple[Projection, ...] = (
@@ -14,6 +23,7 @@ PROJECTIONS: tuple[Projection, ...] = (
     rooms.PROJECTION,
     activity.PROJECTION,
     unread_bitmaps.PROJECTION,
+    directory_rows.PROJECTION,
     profiles.PROJECTION,
 )
 """Every read model."""

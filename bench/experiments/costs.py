@@ -284,6 +284,8 @@ INPUTS: list[Input] = [
     Input("room:ban", "large room, longest reason", new_user(True, roomId="big", reason=WHY)),
     Input("room:list", "one room", lambda w: (w.light, {})),
     Input("room:list", "1,000 rooms, longest names", by(True)),
+    Input("room:directory", "a page", by(False)),
+    Input("room:directory", "search, 100", by(False, query="no", limit=100)),
     Input("room:members", "one", by(False, roomId="small")),
     Input("room:members", "200 of 400", by(True, roomId="big", limit=200)),
     Input("user:block", "one", new_user(False)),

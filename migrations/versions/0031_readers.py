@@ -3,7 +3,7 @@
 from migrations.run import run_sql
 
 revision = "0031_readers"
-down_revision = "0026_any_subject"
+down_revision = "0028_directory"
 
 
 def upgrade() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from service.protocol import commands
-from service.protocol.events import Invitation, MemberEntry, Message, RoomSummary
+from service.protocol.events import Invitation, MemberEntry, Message, PublicRoom, RoomSummary
 from service.protocol.reports import Report
 
 
@@ -54,6 +54,18 @@ class RoomListAck(Ack, frozen=True, kw_only=True, rename="camel"):
     rooms: list[RoomSummary]
     invitations: list[Invitation]
     has_more: bool
+
+
+class RoomDirectoryAck(Ack, frozen=True, kw_only=True, rename="camel"):
+    """A page of the public rooms, by name.
+
+    If `has_more` is true, `next` is the room after which the next page begins. Such a page may have few rooms or none:
+    a search looks through a limited number of rooms at a time.
+    """
+
+    rooms: list[PublicRoom]
+    has_more: bool
+    next: str | None
 
 
 class RoomMembersAck(Ack, frozen=True, kw_only=True, rename="camel"):
@@ -100,6 +112,7 @@ ACKS: dict[str, type[Ack]] = {
     commands.RoomCreate.TYPE: RoomCreateAck,
     commands.RoomJoin.TYPE: RoomJoinAck,
     commands.RoomList.TYPE: RoomListAck,
+    commands.RoomDirectory.TYPE: RoomDirectoryAck,
     commands.RoomMembers.TYPE: RoomMembersAck,
     commands.MessageSend.TYPE: MessageSendAck,
     commands.MessageHistory.TYPE: MessageHistoryAck,

@@ -272,6 +272,18 @@ class RoomList(Frame, frozen=True, kw_only=True, rename="camel", forbid_unknown_
     after: RoomId | None = None
 
 
+class RoomDirectory(Frame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """List the public rooms that are not archived, by name, with topic and number of members.
+
+    `query` is a part of the name; `after` is the `next` of the previous page.
+    """
+
+    TYPE = "room:directory"
+    query: Annotated[str, Meta(max_length=64)] = ""
+    after: RoomId | None = None
+    limit: Annotated[int, Meta(ge=1, le=100)] = 50
+
+
 class RoomMembers(RoomFrame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """List members, by user id; `after` is the last user id of the previous page."""
 
@@ -436,6 +448,7 @@ COMMANDS: dict[str, type[Frame]] = {
         RoomUnmute,
         RoomRole,
         RoomList,
+        RoomDirectory,
         RoomMembers,
         MessageSend,
         MessageEdit,

@@ -345,6 +345,15 @@ class Invitation(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     at: str
 
 
+class PublicRoom(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A room in `room:directory`; `members` is their number."""
+
+    room_id: str
+    name: str
+    topic: str | None
+    members: int
+
+
 def timestamp(at: datetime) -> str:
     """Return a time as RFC 3339 text in UTC with microseconds."""
     return at.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"

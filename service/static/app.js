@@ -3,8 +3,10 @@
  * Its rule: handlers only ask `Chat` to do things; drawing happens in one place, after every change.
  */
 
+import { goToRoom, goToRooms, leaveRoom, namedRoom } from "./address.js";
 import { Chat } from "./chat.js";
 import { Composer } from "./composer.js";
+import { RoomDirectory } from "./directory.js";
 import { $, element } from "./dom.js";
 import { labelOf } from "./names.js";
 import { ReadMarks } from "./reading.js";
@@ -58,6 +60,12 @@ new RoomDialog(() => ({ room: chat.room, self: chat.state.userId }), {
   reopen: () => chat.arrange("reopen"),
   unban: (userId) => chat.govern("unban", userId),
 });
+new RoomDirectory({
+  find: (fields) => chat.connection.send("room:directory", fields),
+  isMember: (roomId) => chat.state.rooms.has(roomId),
+  open: openRoom,
+  join: joinRoom,
+});
 const readMarks = new ReadMarks({
   seen: (roomId, messageId) => chat.showRead(roomId, messageId),
   tell: (roomId, messageId) => chat.tellRead(roomId, messageId),
@@ -72,18 +80,14 @@ function drawNow() {
   drawing = null;
   if (!chat) return;
   openNamedRoom();
-  surroundings.render(chat.state);
+  surroundings.render(chat.state, chat.listed && !chat.room ? namedRoom() : "");
+  $("chat").dataset.view = namedRoom() ? "room" : "rooms"; // on a phone they take turns
   composer.switchTo(chat.state.open);
-  if (!chat.room) return showNoRoom();
+  if (!chat.room) return timeline.clear();
   const online = chat.connection.status === "connected";
   timeline.render(chat.room, { self: chat.state.userId, online, readBefore: chat.readBefore });
   $("jump").hidden = timeline.showsEnd;
   if (online && timeline.showsEnd) readMarks.look(chat.room, chat.state.userId);
-}
-
-function showNoRoom() {
-  timeline.clear();
-  $("chat").dataset.view = "rooms";
 }
 
 function enter() {
@@ -103,6 +107,7 @@ function leave(reason) {
   signOut();
   left.close();
   readMarks.stop();
+  closeDialogs();
   timeline.clear();
   composer.clear();
   document.title = "OnRecord";
@@ -145,20 +150,35 @@ function openRoom(roomId) {
   showRoom();
 }
 
-/** The address names the open room, so that a reload or a link opens it. */
+/** A reload or a link opens the room that the address names. */
 function openNamedRoom() {
-  const named = location.hash.slice(1);
-  if (chat.room || !chat.state.rooms.has(named)) return;
-  chat.open(named);
-  $("chat").dataset.view = "room";
+  if (!chat.room && chat.state.rooms.has(namedRoom())) chat.open(namedRoom());
 }
 
-/** On a phone the rooms and the open room take turns; the keyboard should not jump up there unasked. */
+/** Where a keyboard shows by itself, on a phone, it stays hidden. */
 function showRoom() {
-  history.replaceState(null, "", `#${chat.state.open}`);
-  $("chat").dataset.view = "room";
+  goToRoom(chat.state.open);
   drawNow();
   $(matchMedia("(hover: hover)").matches ? "message-text" : "room-name").focus();
+}
+
+/** The browser went back or forth, or the address was edited. */
+function followAddress() {
+  if (!chat) return;
+  closeDialogs();
+  const named = namedRoom();
+  if (named) chat.open(chat.state.rooms.has(named) ? named : null);
+  showAddressed();
+}
+
+function showAddressed() {
+  drawNow();
+  if (namedRoom()) $("room-name").focus();
+  else $("room-list").querySelector("[aria-current]")?.focus();
+}
+
+function closeDialogs() {
+  for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
 }
 
 function showMembers(shown) {
@@ -219,11 +239,16 @@ onSubmit("create-form", async () => {
 onClick("signin-again", signInAgain);
 onClick("signout", () => leave(""));
 onClick("reconnect", () => chat.connection.open());
-onClick("leave", () => {
+onClick("leave", async () => {
   const { roomId, name, visibility } = chat.room;
-  if (visibility === "public" || confirm(`Leave ${name}? You can come back only if you are invited again.`)) chat.leave(roomId);
+  if (visibility !== "public" && !confirm(`Leave ${name}? You can come back only if you are invited again.`)) return;
+  await chat.leave(roomId);
+  if (!chat || chat.state.rooms.has(roomId) || namedRoom() !== roomId) return;
+  leaveRoom();
+  drawNow();
 });
-onClick("back", () => ($("chat").dataset.view = "rooms"));
+onClick("back", () => goToRooms(showAddressed));
+onClick("join-named", () => joinRoom(namedRoom()));
 onClick("load-earlier", () => chat.loadEarlier());
 onClick("jump", () => timeline.toEnd());
 onClick("members-more", () => chat.loadMembers(chat.room.moreMembers));
@@ -234,6 +259,7 @@ onClick("create-cancel", () => $("create-dialog").close());
 onClick("notice-close", () => notify(""));
 
 $("timeline").addEventListener("scroll", draw);
+addEventListener("popstate", followAddress);
 addEventListener("focus", draw);
 addEventListener("focus", wake);
 document.addEventListener("visibilitychange", wake);

@@ -18,6 +18,7 @@ const LONGEST_STALE_MS = 60_000;
 
 export class Chat {
   state;
+  listed = false; // whether the list of rooms was fetched
   readBefore = 0; // what was read when the open room was opened
   connection = new Connection({ url: `${location.origin.replace(/^http/, "ws")}/ws`, getToken });
   #draw;
@@ -51,8 +52,10 @@ export class Chat {
     return this.state.rooms.get(this.state.open);
   }
 
+  /** Opens a room; null closes the open one. */
   open(roomId) {
     if (roomId === this.state.open) return;
+    if (roomId === null) return this.#apply({ type: "opened", roomId });
     this.readBefore = this.state.rooms.get(roomId).unread ? this.state.rooms.get(roomId).lastRead : Infinity;
     this.#apply({ type: "opened", roomId });
     if (this.#unsubscribed.delete(roomId)) this.#attach(roomId);
@@ -148,6 +151,7 @@ export class Chat {
   async refresh() {
     const list = await this.#list();
     if (!list) return;
+    this.listed = true;
     const before = [...this.state.rooms.keys()];
     this.#apply({ type: "room:list", ...list });
     for (const roomId of before) if (!this.state.rooms.has(roomId)) this.connection.forget(roomId);

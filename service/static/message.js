@@ -3,6 +3,7 @@
  * Its rule: words of people enter as text; buttons only call the actions they were given.
  */
 
+import { contentElement } from "./content.js";
 import { element } from "./dom.js";
 import { withNames } from "./names.js";
 
@@ -33,7 +34,7 @@ function recordedElement(row, actions) {
       headElement(row),
       gone
         ? element("p", { className: "content gone" }, deletedAt ? "This message was deleted." : "This message cannot be read any more.")
-        : element("p", { className: "content", dir: "auto" }, content),
+        : contentElement(content),
       gone ? null : reactionsElement(row, actions),
       gone || row.archived ? null : menuElement(row, actions),
       note && element("p", { className: "note" }, ...withNames(note)),
@@ -96,7 +97,7 @@ function unsentElement({ unsent: { ref, content, failure }, online }, actions) {
     element(
       "div",
       { className: "body" },
-      element("p", { className: "content", dir: "auto" }, content),
+      contentElement(content),
       failure ? failureElement(ref, failure, actions) : element("p", { className: "note" }, online ? "Sending…" : "Waiting for the connection…"),
     ),
   );

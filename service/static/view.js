@@ -53,7 +53,8 @@ export class Surroundings {
     this.#members = new KeyedList($("member-list"), (row) => memberElement(row, actions));
   }
 
-  render(state) {
+  /** `missing` is the room that the address names where the user is not in it. */
+  render(state, missing) {
     const rooms = [...state.rooms.values()].sort((a, b) => a.name.localeCompare(b.name));
     this.#rooms.render(rooms.map(({ roomId, name, visibility, unread, mentions }) => (
       { key: roomId, roomId, name, visibility, unread, mentions, current: roomId === state.open }
@@ -63,6 +64,7 @@ export class Surroundings {
     $("invitations").hidden = !invitations.length;
     const room = state.rooms.get(state.open);
     this.#renderRoom(room, state.userId);
+    renderMissing(missing);
     if (room) this.#renderMembers(room, state.userId);
     document.title = titleOf(rooms, room);
   }
@@ -92,6 +94,12 @@ export class Surroundings {
     $("members-toggle").textContent = `People (${rows.length}${room.moreMembers ? "+" : ""})`;
     $("members-more").hidden = !room.moreMembers;
   }
+}
+
+function renderMissing(roomId) {
+  const sentence = `You are not in the room ${isolated(roomId)}. Joining it creates it if there is none.`;
+  $("empty-text").replaceChildren(...withNames(roomId ? sentence : "Join a room, or make a new one, to start talking."));
+  $("join-named").hidden = !roomId;
 }
 
 function titleOf(rooms, open) {

@@ -14,6 +14,7 @@ from service.protocol.commands import (
     MessageHistory,
     MessageSend,
     RoomCreate,
+    RoomDirectory,
     RoomJoin,
 )
 
@@ -26,8 +27,12 @@ MARKUP = 1_000
 PEOPLE = 10
 """People in `room:create` that cost one more unit."""
 
+SEARCH = 1
+"""What a search of the room directory costs beside its page: it looks through thousands of rooms."""
+
 PAGE = 50
-"""Messages of a page beyond the first 50, or entries of `room:list` and `report:list`, that cost one more unit."""
+"""Messages of a page or public rooms beyond the first 50, or entries of `room:list` and `report:list`, that cost one
+more unit."""
 
 MISSED = 20
 """Events that `room:join` sends after a cursor for which one more unit is charged."""
@@ -58,6 +63,8 @@ def price_of_command(frame: msgspec.Struct) -> int:
             return len(members) // PEOPLE
         case MessageHistory(limit=limit):
             return (limit - 1) // PAGE
+        case RoomDirectory(query=query, limit=limit):
+            return (limit - 1) // PAGE + (SEARCH if query else 0)
     return 0
 
 

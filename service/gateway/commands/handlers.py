@@ -94,6 +94,7 @@ class Handlers:
             wire.RoomJoin.TYPE: joins.join,
             wire.RoomInvite.TYPE: joins.invite,
             wire.RoomList.TYPE: queries.list_rooms,
+            wire.RoomDirectory.TYPE: queries.directory,
             wire.RoomMembers.TYPE: queries.members,
             wire.MessageSend.TYPE: self.send,
             wire.MessageHistory.TYPE: queries.history,

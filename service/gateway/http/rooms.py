@@ -15,7 +15,13 @@ from service.gateway.queries.queries import Queries
 from service.gateway.queries.reports import ReportQueries
 from service.gateway.queries.views import Views
 from service.protocol import commands
-from service.protocol.acks import MessageHistoryAck, ReportListAck, RoomListAck, RoomMembersAck
+from service.protocol.acks import (
+    MessageHistoryAck,
+    ReportListAck,
+    RoomDirectoryAck,
+    RoomListAck,
+    RoomMembersAck,
+)
 from service.protocol.audit import EventLine
 from service.protocol.events import timestamp
 from service.protocol.http import (
@@ -56,6 +62,10 @@ class Reads:
             for row in page.rooms
         ]
         return Directory(rooms=entries, has_more=page.has_more)
+
+    async def directory(self, caller: Caller, query: commands.RoomDirectory) -> RoomDirectoryAck:
+        """List and search the public rooms that are not archived, by name, as `room:directory` does."""
+        return await self.queries.directory(caller, query)
 
     async def room(self, caller: Caller, query: RoomQuery) -> RoomView:
         """Show one room; a private room and a missing one look the same to an outsider."""
@@ -112,6 +122,7 @@ class Reads:
 _OF_A_MEMBER = ("room_not_found", "not_a_member", "banned")
 READS = (
     Read("/api/rooms", DirectoryQuery, Directory, Reads.public_rooms),
+    Read("/api/directory", commands.RoomDirectory, RoomDirectoryAck, Reads.directory),
     Read("/api/rooms/{roomId}", RoomQuery, RoomView, Reads.room, ("room_not_found", "banned")),
     Read(
         "/api/rooms/{roomId}/messages",

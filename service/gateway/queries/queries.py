@@ -1,15 +1,16 @@
 """The queries of commands and HTTP: rooms, members and history, limited to what the user may see.
 
-Invariant: a page of `room:list` fits into a frame, however many rooms a user is in and however long their names and
-topics are.
+Invariant: a page of `room:list` or `room:directory` fits into a frame, however many rooms there are and however long
+their names and topics are.
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import msgspec
 
 from projections import rooms
+from projections.directory import directory
 from service.domain.content.names import shown_room, shown_topic
 from service.domain.room import require_member, visible_until
 from service.errors import Malformed
@@ -17,10 +18,12 @@ from service.eventstore.read_database import ReadModels
 from service.gateway.queries.views import Views
 from service.gateway.session.session import Session
 from service.protocol import commands as wire
-from service.protocol.acks import MessageHistoryAck, RoomListAck, RoomMembersAck
-from service.protocol.events import History, Invitation, Message, RoomSummary, timestamp
+from service.protocol.acks import MessageHistoryAck, RoomDirectoryAck, RoomListAck, RoomMembersAck
+from service.protocol.events import History, Invitation, Message, PublicRoom, RoomSummary, timestamp
 from service.realtime.room_feeds import RoomFeeds
 from service.realtime.user_cache import UserCache
+
+E = TypeVar("E", bound=msgspec.Struct)
 
 MAX_ENTRIES = 1_000
 """Rooms and invitations on one page; fewer if they do not fit into a frame."""
@@ -54,6 +57,22 @@ class Queries:
             if summary.last_message is not None:
                 note_page(asker, [summary.last_message])
         return page
+
+    async def directory(self, _asker: Asker, frame: wire.RoomDirectory) -> RoomDirectoryAck:
+        """`room:directory`: the same for every user."""
+        page = await self.models.read(directory, part=frame.query, after=frame.after, limit=frame.limit)
+        entries = [
+            PublicRoom(
+                room_id=entry.room.room_id,
+                name=shown_room(entry.room.name, entry.room.room_id),
+                topic=shown_topic(entry.room.topic),
+                members=entry.members,
+            )
+            for entry in page.rooms
+        ]
+        kept = self._fitting(entries)
+        following = page.next if len(kept) == len(entries) else kept[-1].room_id
+        return RoomDirectoryAck(rooms=kept, has_more=following is not None, next=following)
 
     async def members(self, asker: Asker, frame: wire.RoomMembers) -> RoomMembersAck:
         """`room:members`."""
@@ -128,10 +147,10 @@ class Queries:
         state = self.feeds.state(summary.room_id)
         return state is None or state.head < summary.head or user in state.members
 
-    def _fitting(self, entries: list[RoomSummary | Invitation]) -> list[RoomSummary | Invitation]:
+    def _fitting(self, entries: list[E]) -> list[E]:
         """Return the entries that fit into a frame, at least one; last messages that do not fit are left out."""
         message_bytes, other_bytes = self.budget, self.budget // 2
-        kept: list[RoomSummary | Invitation] = []
+        kept: list[E] = []
         for entry in entries:
             bare = entry
             if isinstance(entry, RoomSummary) and entry.last_message is not None:

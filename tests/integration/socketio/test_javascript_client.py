@@ -69,6 +69,7 @@ async def test_every_command_of_the_contract_is_answered(node: Process, newest: 
         ("room:unmute", {"roomId": "general", "userId": "bob"}),
         ("room:role", {"roomId": "general", "userId": "bob", "role": "moderator"}),
         ("room:list", {}),
+        ("room:directory", {"query": "general"}),
         ("room:members", {"roomId": "general"}),
         ("message:edit", {"roomId": "general", "messageId": number, "content": "two"}),
         ("message:react", {"roomId": "general", "messageId": number, "emoji": "👍"}),

@@ -95,6 +95,19 @@ class Tab:
         """Type into the field that has the focus."""
         await self._browser.call("Input.insertText", self._session, text=text)
 
+    async def press(self, key: str) -> None:
+        """Press and release a key, by its name in DOM events."""
+        codes = {"Escape": 27, "Enter": 13, "Tab": 9}
+        for kind in ("rawKeyDown", "keyUp"):
+            await self._browser.call(
+                "Input.dispatchKeyEvent",
+                self._session,
+                type=kind,
+                key=key,
+                code=key,
+                windowsVirtualKeyCode=codes[key],
+            )
+
     async def until(self, expression: str) -> None:
         """Wait until a JavaScript expression is true.
 
@@ -110,6 +123,18 @@ class Tab:
             return bool(await self.value(expression))
         except Navigated:
             return False
+
+    async def resize(self, width: int, height: int) -> None:
+        """Give the page the viewport and the touch screen of a phone; sizes in CSS pixels."""
+        await self._browser.call(
+            "Emulation.setDeviceMetricsOverride",
+            self._session,
+            width=width,
+            height=height,
+            deviceScaleFactor=2,
+            mobile=True,
+        )
+        await self._browser.call("Emulation.setTouchEmulationEnabled", self._session, enabled=True)
 
     async def reload(self) -> None:
         """Load the page again; return when the old document is gone."""

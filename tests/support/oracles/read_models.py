@@ -137,6 +137,22 @@ def _summary(log: Sequence[Recorded], member: MembershipRow) -> SummaryRow:
     )
 
 
+def directory_of(log: Sequence[Recorded], query: str) -> list[tuple[str, str, str | None, int]]:
+    """Return id, name, topic and number of members of the rooms whose name contains `query`, in order."""
+    found = []
+    for name in _rooms(log):
+        own = [r for r in log if r.stream == room_stream(name)]
+        users = {r.event.user for r in own if isinstance(r.event, log_of.MemberJoined)}
+        present = [user for user in users if _membership(own, user)]
+        topics = [r.event.topic for r in own if isinstance(r.event, log_of.RoomTopicChanged)]
+        doors = [r.event for r in own if isinstance(r.event, log_of.RoomArchived | log_of.RoomReopened)]
+        archived = bool(doors) and isinstance(doors[-1], log_of.RoomArchived)
+        public = cast("RoomOpened", own[0].event).visibility == "public"
+        if public and not archived and query in _named(own).lower():
+            found.append((name, _named(own), (topics[-1] or None) if topics else None, len(present)))
+    return sorted(found, key=lambda room: (room[1].lower(), room[0]))
+
+
 def plain(row: MessageRow) -> MessageRow:
     """Return a message without the fields that only the projection needs."""
     return MessageRow(**{**{name: getattr(row, name) for name in row.__struct_fields__}, "changed_seq": 0})

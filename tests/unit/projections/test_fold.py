@@ -1,10 +1,14 @@
 """Followed, cut anywhere, is the same as rebuilt; and a query is as new as the log wherever the table stands."""
 
+from datetime import UTC, datetime
+
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from projections import PROJECTIONS, memberships, messages, read_receipts, rooms
+from projections import PROJECTIONS, directory, memberships, messages, read_receipts, rooms
 from projections.check import verify
+from projections.memberships import MembershipRow, _evolve
+from service.domain.events import Event, MemberBanned, MemberJoined, MemberLeft, MemberMuted, Recorded
 from service.embedded import Servers
 from tests.support.oracles import histories, read_models
 from tests.support.oracles.histories import ROOMS, USERS, Wish
@@ -68,6 +72,18 @@ async def queries_are_right(here: World) -> None:
         everything = await messages.page(reads, serializer, room, limit=200)
         assert list(map(read_models.plain, everything.messages)) == read_models.messages_of(log, room)
         assert not everything.has_more
+    for query in ("", "r", "M 1", "r3"):
+        assert await whole_directory(here, query) == read_models.directory_of(log, query.lower())
+
+
+async def whole_directory(here: World, query: str) -> list[tuple[str, str, str | None, int]]:
+    """Return all pages, of one room each."""
+    found, after = [], None
+    while True:
+        page = await directory.directory(here.reads, here.node.serializer, part=query, after=after, limit=1)
+        found += [(each.room.room_id, each.room.name, each.room.topic, each.members) for each in page.rooms]
+        if (after := page.next) is None:
+            return found
 
 
 async def pages_are_right(here: World, data: st.DataObject) -> None:
@@ -87,3 +103,30 @@ async def pages_are_right(here: World, data: st.DataObject) -> None:
         wanted[-limit:] if after is None else wanted[:limit]
     )
     assert found.has_more == (len(wanted) > limit)
+
+
+AT = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def row_after(*events: Event) -> MembershipRow | None:
+    row = None
+    for seq, event in enumerate(events, 1):
+        row = _evolve(row, Recorded("room:general", seq, seq, event.subject, AT, "alice", event))
+    return row
+
+
+def test_a_mute_outlives_a_leave_and_a_return() -> None:
+    row = row_after(
+        MemberJoined(user="bob"),
+        MemberMuted(user="bob", until=AT),
+        MemberLeft(user="bob"),
+        MemberJoined(user="bob"),
+    )
+    assert row is not None
+    assert (row.present, row.joined_seq, row.muted, row.muted_until) == (True, 4, True, AT)
+
+
+def test_a_return_ends_a_ban_and_a_leave() -> None:
+    row = row_after(MemberJoined(user="bob"), MemberBanned(user="bob"), MemberJoined(user="bob"))
+    assert row is not None
+    assert (row.banned, row.left_seq, row.left_how) == (False, None, None)

@@ -23,6 +23,7 @@ WITHIN: dict[str, list[tuple[Any, Any]]] = {
     "members": [(["u" * 255] * 100, ["u" * 255] * 101), ([], ["u" * 256])],
     "mentions": [(["u" * 255] * 100, ["u" * 255] * 101), ([], ["u" * 256])],
     "limit": [(200, 201), (1, 0)],
+    "query": [("q" * 64, "q" * 65), ("", 5)],
     "before": [(MAX_SEQ, MAX_SEQ + 1), (1, 0)],
     "until": [("9999-12-31T23:59:59Z", "9999-12-31T23:59:59-01:00"), ("0001-01-01T00:00:00Z", "0000-01-01T00:00:00Z")],
     "note": [("w" * 500, "w" * 501), ("w", "")],
@@ -40,6 +41,7 @@ WITHIN: dict[str, list[tuple[Any, Any]]] = {
 commands; `service.domain.content.policy` bounds content; a token has the bound of its frame until it is verified."""
 AFTER = {
     "room:list": ("r" * 64, "r" * 65),
+    "room:directory": ("r" * 64, "r" * 65),
     "room:members": ("u" * 255, "u" * 256),
     "user:blocks": ("u" * 255, "u" * 256),
     "report:list": (REPORT, REPORT + "0"),
@@ -67,8 +69,8 @@ def cases() -> list[Any]:
     found = []
     for command in COMMANDS.values():
         for name in command.__struct_encode_fields__:
-            if name == "limit" and command.TYPE == "report:list":
-                found.append(pytest.param(command, name, 100, 101, id="report:list limit"))
+            if name == "limit" and command.TYPE in ("report:list", "room:directory"):
+                found.append(pytest.param(command, name, 100, 101, id=f"{command.TYPE} limit"))
                 continue
             pairs = [AFTER[command.TYPE]] if name == "after" else WITHIN[name]
             found += [pytest.param(command, name, *pair, id=f"{command.TYPE} {name}") for pair in pairs]

@@ -230,6 +230,7 @@ MINIMAL: dict[str, dict[str, Any]] = {
     "room:unmute": {"roomId": "general", "userId": "bob"},
     "room:role": {"roomId": "general", "userId": "bob", "role": "moderator"},
     "room:list": {},
+    "room:directory": {},
     "room:members": {"roomId": "general"},
     "message:send": {"roomId": "general", "content": "hello"},
     "message:edit": {"roomId": "general", "messageId": 3, "content": "hello"},
@@ -258,7 +259,7 @@ MINIMAL: dict[str, dict[str, Any]] = {
 }
 UNRECORDED = {
     *("room:list", "report:list", "room:members", "message:history", "user:blocks", "auth:refresh"),
-    *("typing:start", "typing:stop", "presence:set", "ping"),
+    *("typing:start", "typing:stop", "presence:set", "ping", "room:directory"),
 }
 RECORDED = set(MINIMAL) - UNRECORDED
 

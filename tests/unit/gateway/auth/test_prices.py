@@ -27,6 +27,10 @@ def history(limit: int) -> wire.MessageHistory:
     return wire.MessageHistory(type="message:history", room_id="general", limit=limit)
 
 
+def directory(limit: int, query: str = "") -> wire.RoomDirectory:
+    return wire.RoomDirectory(type="room:directory", limit=limit, query=query)
+
+
 @pytest.mark.parametrize(
     ("within", "beyond"),
     [
@@ -34,6 +38,8 @@ def history(limit: int) -> wire.MessageHistory:
         (send("<" * 999), send("<" * 1_000)),
         (create(9), create(10)),
         (history(50), history(51)),
+        (directory(50), directory(51)),
+        (directory(50), directory(50, "tea")),
     ],
 )
 def test_only_larger_commands_have_a_price_beside_their_bytes(within: wire.Frame, beyond: wire.Frame) -> None:
@@ -46,6 +52,7 @@ def test_the_largest_inputs_have_these_prices() -> None:
     assert price_of_command(send("<" * 10_000)) == 10
     assert price_of_command(create(100)) == 10
     assert price_of_command(history(200)) == 3
+    assert price_of_command(directory(100, "tea")) == 2
 
 
 def test_what_an_answer_holds_is_owed() -> None:
