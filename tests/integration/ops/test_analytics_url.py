@@ -7,6 +7,7 @@ with the address that the command prints.
 import ast
 import os
 import re
+from functools import partial
 from pathlib import Path
 
 import asyncpg
@@ -70,9 +71,7 @@ async def test_the_address_reads_the_views_and_nothing_else(place: Path) -> None
             found = [query for code in PYTHON for query in queries(code)]
             assert len(found) == 3
             for query in found:
-                await until(
-                    lambda query=query: connection.fetch(query)
-                )  # each read model catches up by itself
+                await until(partial(connection.fetch, query))  # each read model catches up by itself
         finally:
             await connection.close()
 
