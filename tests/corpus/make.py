@@ -1,7 +1,7 @@
 """Makes a corpus with the code as it is: `python -m tests.corpus.make NAME`, the commit's short hash as its name.
 
-It starts servers, lets people talk and operators act on them (tests/corpus/life.py), and keeps a dump of the database
-with what this version shows of it in tests/corpus/NAME.
+It starts servers, lets people talk and operators act on them (tests/support/corpus/life.py), and keeps a dump of the
+database with what this version shows of it in tests/corpus/NAME.
 """
 
 import argparse

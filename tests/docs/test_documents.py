@@ -60,6 +60,18 @@ def test_every_setting_is_documented_with_its_meaning(setting: str) -> None:
     assert BY_VARIABLE[setting].metadata["meaning"] in SETTINGS
 
 
+@pytest.mark.parametrize("setting", BY_VARIABLE)
+def test_every_plain_default_on_the_page_is_that_of_the_setting(setting: str) -> None:
+    row = next(line for line in SETTINGS.splitlines() if line.startswith(f"| `{setting}` |"))
+    shown, default = row.split("|")[2].strip(), BY_VARIABLE[setting].default
+    if isinstance(default, bool):
+        assert str(default).lower() in shown
+    elif isinstance(default, int | float) and re.fullmatch(r"[\d.]+", shown):
+        assert float(shown) == default
+    elif isinstance(default, str) and default:
+        assert default in shown
+
+
 def test_every_document_is_linked_and_no_link_is_broken() -> None:
     for document in [ROOT / "README.md", *DOCS.rglob("*.md")]:
         for target in re.findall(r"\]\(([^)#]+)\)", document.read_text()):

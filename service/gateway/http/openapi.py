@@ -1,6 +1,7 @@
 """The OpenAPI 3.1 document of the HTTP endpoints, generated from the tables of reads and actions and their structs."""
 
 from collections.abc import Iterable
+from http import HTTPStatus
 from itertools import groupby
 from typing import Any
 
@@ -32,8 +33,8 @@ from service.gateway.http.request import parameter_names
 from service.gateway.http.rooms import READS
 from service.gateway.transport import problem
 from service.protocol import http
-from service.protocol.contract import examples, schemas
-from service.protocol.problems import problem_fields, status_of
+from service.protocol.contract import examples, operations, schemas
+from service.protocol.problems import status_of
 
 DESCRIPTION = (
     "Reads of the chat without a real-time connection, and administrators' actions on people. Live events, and all "
@@ -68,17 +69,28 @@ def document(version: str) -> Part:
     shown = {
         name: schema for name, schema in known.components.items() if name not in {*map(_name, _queries())}
     }
+    paths = {
+        **{read.path: {"get": _read(read, known)} for read in EVERY_READ},
+        **{action.path: {"post": _action(action, known)} for action in ACTIONS},
+        **_others(known),
+    }
     return {
         "openapi": "3.1.0",
         "info": {"title": "OnRecord", "version": version, "description": DESCRIPTION},
         "servers": [{"url": "http://localhost:8000", "description": "What `make run` starts."}],
+        "tags": [{"name": name, "description": text} for name, text in operations.TAGS.items()],
         "paths": {
-            **{read.path: {"get": _read(read, known)} for read in EVERY_READ},
-            **{action.path: {"post": _action(action, known)} for action in ACTIONS},
-            **_others(known),
+            path: {
+                method: operations.complete(method.upper(), path, described)
+                for method, described in methods.items()
+            }
+            for path, methods in paths.items()
         },
         "components": {
             "schemas": shown,
+            "responses": {
+                _response_name(status): _refusal(status, errors, known) for status, errors in _COMMON.items()
+            },
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
         },
     }
@@ -106,7 +118,6 @@ def _name(cls: type) -> str:
 def _read(read: Read, known: schemas.Catalogue) -> Part:
     parameters = _parameters(read.path, read.query, known)
     return {
-        "operationId": read.ask.__name__,
         "summary": " ".join((read.ask.__doc__ or "").split("Raises:")[0].split()),
         "security": [{"bearer": [read.scope]}],
         **({"parameters": parameters} if parameters else {}),
@@ -123,7 +134,6 @@ def _read(read: Read, known: schemas.Catalogue) -> Part:
 
 def _action(action: Action, known: schemas.Catalogue) -> Part:
     return {
-        "operationId": action.do.__name__,
         "summary": " ".join((action.do.__doc__ or "").split()),
         "security": [{"bearer": ["admin"]}],
         "parameters": _parameters(action.path, action.query, known),
@@ -136,14 +146,14 @@ def _action(action: Action, known: schemas.Catalogue) -> Part:
 
 
 def _parameters(path: str, query: type[msgspec.Struct], known: schemas.Catalogue) -> list[Part]:
-    schema, samples = known.schema(query), examples.example(query)
+    schema = known.schema(query)
     return [
         {
             "name": name,
             "in": "path" if f"{{{name}}}" in path else "query",
+            "description": operations.parameter_description(query, name),
             "required": name in schema.get("required", ()),
             "schema": _given(schema["properties"][name]),
-            "example": samples[name],
         }
         for name in parameter_names(query)
     ]
@@ -157,10 +167,26 @@ def _given(schema: Part) -> Part:
     return {key: value for key, value in kinds[0].items() if (key, value) != ("default", None)}
 
 
+def _by_status(errors: Iterable[type[OnRecordError]]) -> dict[int, list[type[OnRecordError]]]:
+    return {status: list(group) for status, group in groupby(sorted(errors, key=status_of), status_of)}
+
+
+_COMMON = _by_status(ANY_READ)
+"""The refusals of any read, which the operations refer to."""
+
+
+def _response_name(status: int) -> str:
+    return HTTPStatus(status).phrase.replace(" ", "")
+
+
 def _refusals(errors: Iterable[type[OnRecordError]], known: schemas.Catalogue) -> Part:
-    ordered = sorted(errors, key=status_of)
     return {
-        str(status): _refusal(status, list(group), known) for status, group in groupby(ordered, status_of)
+        str(status): (
+            {"$ref": f"#/components/responses/{_response_name(status)}"}
+            if group == _COMMON.get(status)
+            else _refusal(status, group, known)
+        )
+        for status, group in _by_status(errors).items()
     }
 
 
@@ -169,7 +195,7 @@ def _refusal(status: int, errors: list[type[OnRecordError]], known: schemas.Cata
         name: {"description": text, "schema": {"type": "string"}}
         for name, text in _HEADERS.get(status, {}).items()
     }
-    shown = {error.code: {"value": problem_fields(examples.error_example(error))} for error in errors}
+    shown = {error.code: {"value": examples.problem(error)} for error in errors}
     content = {"schema": known.reference(http.Problem), "examples": shown}
     return {
         "description": ", ".join(error.code for error in errors),
@@ -182,37 +208,28 @@ def _others(known: schemas.Catalogue) -> Part:
     """Return the endpoints that are neither reads nor actions."""
     text: Part = {"schema": {"type": "string"}}
     yaml, ready = {"application/yaml": text}, _json(known, http.Readiness)
-    readyz = _plain(known, "readyz", "Commands can be recorded now.", ready)
+    readyz = _plain(known, "Commands can be recorded now.", ready)
     readyz["responses"] = {
         "200": {"description": "Commands can be recorded.", "content": ready},
         "503": {"description": "Commands cannot be recorded.", "content": ready},
     }
-    metrics = (
-        "If ONRECORD_METRICS_TOKEN is set, it is the bearer token; if ONRECORD_METRICS_PORT is set, the metrics are at "
-        "that port only."
-    )
+    metrics = _plain(
+        known, "The metrics of the node, for Prometheus.", {"text/plain": text},
+        note="If ONRECORD_METRICS_TOKEN is set, it is the bearer token; if ONRECORD_METRICS_PORT is set, the metrics "
+        "are at that port only.",
+    )  # fmt: skip
     token = _plain(
-        known, "demo_token", "A token for any user id; under `onrecord dev` only.", _json(known, http.DemoToken),
+        known, "A token for any user id; under `onrecord dev` only.", _json(known, http.DemoToken),
         asked=http.DemoSignIn, refusals=[Malformed, DemoNamesOff],
     )  # fmt: skip
     token["responses"]["200"]["description"] = schemas.summary(http.DemoToken)
     return {
-        "/": {"get": _plain(known, "page", "The web client.", {"text/html": text})},
-        "/healthz": {"get": _plain(known, "healthz", "The process responds.", {"text/plain": text})},
+        "/": {"get": _plain(known, "The web client.", {"text/html": text})},
+        "/healthz": {"get": _plain(known, "The process responds.", {"text/plain": text})},
         "/readyz": {"get": readyz},
-        "/metrics": {
-            "get": _plain(
-                known,
-                "metrics",
-                "The metrics of the node, for Prometheus.",
-                {"text/plain": text},
-                note=metrics,
-            )
-        },
-        "/asyncapi.yaml": {
-            "get": _plain(known, "asyncapi", "The AsyncAPI document of the real-time endpoints.", yaml)
-        },
-        "/openapi.yaml": {"get": _plain(known, "openapi", "This document.", yaml)},
+        "/metrics": {"get": metrics},
+        "/asyncapi.yaml": {"get": _plain(known, "The AsyncAPI document of the real-time endpoints.", yaml)},
+        "/openapi.yaml": {"get": _plain(known, "This document.", yaml)},
         **_signing_in(known),
         "/dev/token": {"post": token},
     }
@@ -223,31 +240,29 @@ def _signing_in(known: schemas.Catalogue) -> Part:
     signed_in, note = _json(known, http.SignedIn), "Exists if ONRECORD_OIDC_CLIENT_ID is set."
     page = {"text/html": {"schema": {"type": "string"}}}
     begin = _plain(
-        known, "begin", "The address at which a browser signs in.", _json(known, http.SignInBegun),
+        known, "The address at which a browser signs in.", _json(known, http.SignInBegun),
         refusals=[NotAllowed, TooManyRequests, ProviderAway], note=note,
     )  # fmt: skip
     finish = _plain(
-        known, "finish", "Complete a sign-in after the return from the identity provider.", signed_in,
+        known, "Complete a sign-in after the return from the identity provider.", signed_in,
         asked=http.SignInReturn, note=note,
         refusals=[SignInUnknown, SignInInvalid, SignInDenied, TooManyRequests, ProviderAway, Overloaded],
     )  # fmt: skip
     renew = _plain(
-        known, "renew", "A new token for a sign-in whose cookie the browser has.", signed_in,
+        known, "A new token for a sign-in whose cookie the browser has.", signed_in,
         asked=http.ToRenew, note=note,
         refusals=[SignInOver, SignInInvalid, NotAllowed, TooManyRequests, ProviderAway, Overloaded],
     )  # fmt: skip
     end = _plain(
-        known, "end", "End a sign-in: it cannot be renewed any more.", {}, asked=http.ToRenew, note=note,
+        known, "End a sign-in: it cannot be renewed any more.", {}, asked=http.ToRenew, note=note,
         refusals=[NotAllowed, TooManyRequests],
     )  # fmt: skip
     del end["responses"]["200"]
     end["responses"] = {"204": {"description": "The sign-in has ended."}, **end["responses"]}
     return {
-        "/signin": {"get": _plain(known, "offered", "The ways to sign in.", _json(known, http.SignIns))},
+        "/signin": {"get": _plain(known, "The ways to sign in.", _json(known, http.SignIns))},
         "/signin/begin": {"post": begin},
-        CALLBACK: {
-            "get": _plain(known, "callback", "The web client, which finishes the sign-in.", page, note=note)
-        },
+        CALLBACK: {"get": _plain(known, "The web client, which finishes the sign-in.", page, note=note)},
         "/signin/finish": {"post": finish},
         "/signin/renew": {"post": renew},
         "/signin/end": {"post": end},
@@ -256,7 +271,6 @@ def _signing_in(known: schemas.Catalogue) -> Part:
 
 def _plain(
     known: schemas.Catalogue,
-    name: str,
     summary: str,
     content: Part,
     *,
@@ -266,7 +280,6 @@ def _plain(
 ) -> Part:
     """Return an operation without a token; `asked` is the struct of its body."""
     return {
-        "operationId": name,
         "summary": summary,
         **({"description": note} if note else {}),
         "security": [],
@@ -276,4 +289,4 @@ def _plain(
 
 
 def _json(known: schemas.Catalogue, cls: type[msgspec.Struct], media: str = JSON) -> Part:
-    return {media: {"schema": known.reference(cls), "example": examples.example(cls)}}
+    return {media: {"schema": known.reference(cls)}}

@@ -24,6 +24,25 @@ CHANNEL = "native"
 _FRAMES: tuple[type[Frame], ...] = (Connect, *COMMANDS.values())
 Part = dict[str, Any]
 
+OPERATIONS: dict[str, str] = {
+    "room:list": "listRooms",
+    "room:members": "listMembers",
+    "room:role": "changeRole",
+    **{f"room:{verb}": f"{verb}User" for verb in ("invite", "kick", "ban", "unban", "mute", "unmute")},
+    "message:react": "addReaction",
+    "message:unreact": "removeReaction",
+    "room:directory": "listPublicRooms",
+    "message:history": "listMessages",
+    "message:pins": "listPins",
+    "message:read": "markAsRead",
+    "message:unread": "markAsUnread",
+    "report:list": "listReports",
+    "auth:refresh": "refreshToken",
+    "user:blocks": "listBlocks",
+    "user:find": "findUsers",
+}
+"""The operations of the commands whose wire names are not a noun and a verb, as `room:create` (`createRoom`) is."""
+
 
 def document(version: str) -> Part:
     """Return the document as plain values, in a stable order; `version` is that of the wire contract."""
@@ -63,7 +82,7 @@ def close_codes() -> list[Part]:
             "code": close.value,
             "name": close.name.lower(),
             "comeBack": close.come_back,
-            "example": {"code": close.value, "reason": close.name.lower().replace("_", " ")},
+            **({"example": closed} if (closed := examples.closed(close)) else {}),
         }
         for close in sorted(Close)
     ]
@@ -103,6 +122,18 @@ def error_schema_name(error: type[OnRecordError]) -> str:
     return f"error.{error.code}"
 
 
+def operation_name(kind: type[Frame] | type[Outgoing]) -> str:
+    """Return the name of the operation of a command, a verb and a noun, or of an event, `on` and its name."""
+    if not issubclass(kind, Frame):
+        return "on" + _pascal(schemas.event_name(kind))
+    noun, _, verb = kind.TYPE.partition(":")
+    return OPERATIONS.get(kind.TYPE, verb + _pascal(noun) if verb else noun)
+
+
+def _pascal(name: str) -> str:
+    return "".join(word.capitalize() for word in name.replace(":", "_").split("_"))
+
+
 def _server() -> Part:
     return {
         "host": "localhost:8000",
@@ -132,10 +163,9 @@ def _channel() -> Part:
 
 
 def _received() -> Part:
-    opening = {"receive.connect": _receive(Connect, event_key(Connected))}
+    opening = {operation_name(Connect): _receive(Connect, event_key(Connected))}
     return opening | {
-        f"receive.{_dotted(command.TYPE)}": _receive(command, ack_key(command))
-        for command in COMMANDS.values()
+        operation_name(command): _receive(command, ack_key(command)) for command in COMMANDS.values()
     }
 
 
@@ -154,7 +184,7 @@ def _receive(command: type[Frame], answer: str) -> Part:
 
 def _sent() -> Part:
     return {
-        f"send.{_dotted(schemas.event_name(event))}": {
+        operation_name(event): {
             "action": "send",
             "channel": {"$ref": f"#/channels/{CHANNEL}"},
             "summary": schemas.summary(event),
@@ -171,7 +201,7 @@ def _commands(known: schemas.Catalogue) -> Part:
             "summary": schemas.summary(command),
             "correlationId": {"$ref": "#/components/correlationIds/ref"},
             "payload": known.reference(command),
-            "examples": [{"payload": value} for value in examples.command_examples(command)],
+            **_examples(examples.commands(command.TYPE)),
             "x-recorded": command.RECORDED,
         }
         for command in _FRAMES
@@ -185,7 +215,7 @@ def _acks(known: schemas.Catalogue) -> Part:
             "summary": f"Acknowledges {command.TYPE}: {schemas.summary(ack)}",
             "correlationId": {"$ref": "#/components/correlationIds/ref"},
             "payload": schemas.ack_schema(command, known.schema(ack)),
-            "examples": [{"payload": examples.ack_example(ack)}],
+            **_examples(examples.acks(command.TYPE)),
         }
         for command, ack in ((command, ack_of(command)) for command in COMMANDS.values())
     }
@@ -197,7 +227,7 @@ def _events(known: schemas.Catalogue) -> Part:
             "name": schemas.event_name(event),
             "summary": schemas.summary(event),
             "payload": known.reference(event),
-            "examples": [{"payload": examples.example(event)}],
+            **_examples(examples.events(schemas.event_name(event))),
         }
         for event in schemas.events()
     }
@@ -211,8 +241,16 @@ def _error() -> Part:
         "summary": "A command was refused, or cannot be carried out now.",
         "correlationId": {"$ref": "#/components/correlationIds/ref"},
         "payload": {"oneOf": [{"$ref": schemas.TEMPLATE.format(name=name)} for name in names]},
-        "examples": [{"name": error.code, "payload": examples.error_frame(error)} for error in found],
+        "examples": [
+            {"name": error.code, "payload": frame}
+            for error in found
+            for frame in examples.error_frames(error)
+        ],
     }
+
+
+def _examples(payloads: list[Part]) -> Part:
+    return {"examples": [{"payload": payload} for payload in payloads]} if payloads else {}
 
 
 def _errors() -> Part:

@@ -1,229 +1,130 @@
-"""Examples of all frames and documents, generated from the structs and the names of their fields.
+"""Examples of frames and HTTP requests, from a recorded conversation with a running server.
 
-A field's example is the first of these that its type allows: the examples of its `Meta(examples=[...])`, the values of
-`SAMPLES` under its name (or under the name of its struct, a dot and its name), and one derived from the type alone. So
-a new struct has an example without further work.
+`make docs` records `recording.json`: it plays the story of `tests/support/story` on a node. What is not recorded has no
+example here, and a test names it.
 """
 
-import string
+import json
+import re
+from collections.abc import Iterable
+from functools import cache
+from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
-import msgspec
-from msgspec import inspect
-
 from service.errors import OnRecordError
-from service.protocol.acks import Ack
-from service.protocol.commands import Frame
-from service.protocol.native import error_fields
+from service.protocol.close_codes import Close
+from service.protocol.commands import Connect
+from service.protocol.problems import problem_fields, status_of
 
-TIME = "2026-03-14T09:26:53.589793Z"
-UUID = "4f1c8a52-0d6b-4c3e-9a27-5f0e1b7d2c90"
-REPORT = "6fb4c1d2-9a3e-5b57-8c41-2d7f90e6a1b3"
+RECORDING = Path(__file__).parent / "recording.json"
 
-_TIMES = (
-    *(
-        "at",
-        "bannedUntil",
-        "closedAt",
-        "createdAt",
-        "deletedAt",
-        "editedAt",
-        "expiresAt",
-        "from",
-        "lastReadAt",
-    ),
-    *("lastSeen", "mutedUntil", "notBefore", "openedAt", "to", "until"),
-)
+Value = dict[str, Any]
 
-SAMPLES: dict[str, tuple[Any, ...]] = {
-    "DirectoryQuery.after": ("general",),
-    "EventLine.type": ("MessagePosted",),
-    "EventsQuery.type": ("MessagePosted",),
-    "MessageReport.reason": ("Insults another member.",),
-    "MessageReported.reason": ("Insults another member.",),
-    "NotAllowed.problem": ("A direct room has exactly two members.",),
-    "PublicRoom.members": (12,),
-    "Report.reason": ("Insults another member.",),
-    "Reading.what": ("room",),
-    "RoomDirectory.after": ("general",),
-    "RoomDirectory.query": ("gen",),
-    "RoomDirectoryAck.hasMore": (True,),
-    "RoomDirectoryAck.next": ("general",),
-    "RoomHead.reason": ("epoch_changed",),
-    "RoomHead.recovered": (False,),
-    "SignInBegun.address": ("https://id.example.com/authorize?response_type=code&client_id=chat&state=3xKz",),
-    "SignInInvalid.problem": ("bad_signature",),
-    "SignInReturn.code": ("SplxlOBeZQQYbYS6WxSbIA",),
-    "SignInReturn.error": ("",),
-    "TokenInvalid.problem": ("bad_signature",),
-    "added": (True,),
-    "after": (41, "alice", REPORT),
-    "authorId": ("bob",),
-    "behind": (900,),
-    "before": (58,),
-    "bus": ("ok",),
-    "by": ("alice",),
-    "connections": (12,),
-    "code": ("not_a_member",),
-    "content": ("Hello, this is on the record.",),
-    "explanation": ("Off topic, again and again.",),
-    "emoji": ("\N{THUMBS UP SIGN}",),
-    "epoch": ("0b9f7c1e-6a35-4d0a-8f52-3f4f0c9d1a77",),
-    "ground": ("GDPR, article 17(1)(b); case 2026-31",),
-    "head": (58,),
-    "hasMore": (False,),
-    "lastRead": (57,),
-    "length": (10_001,),
-    "limit": (50,),
-    "log": ("ok",),
-    "members": (2, ["bob"]),
-    "mentions": (1, ["bob"]),
-    "message": (58,),
-    "messageId": (58,),
-    "name": ("General",),
-    "note": ("The first warning.",),
-    "openedBy": ("alice",),
-    "outcome": ("warned",),
-    "pingInterval": (25.0,),
-    "pingTimeout": (20.0,),
-    "position": (20_852,),
-    "problem": ("Expected 'int', got 'str' - at '$.limit'",),
-    "protocol": (1,),
-    "reason": ("left",),
-    "recovered": (True,),
-    "ref": (UUID,),
-    "replyTo": (57,),
-    "report": (REPORT,),
-    "reportId": (REPORT,),
-    "retryAfter": (1.5,),
-    "retentionDays": (90,),
-    "role": ("member",),
-    "rooms": ({"general": 41},),
-    "room": ("general",),
-    "roomId": ("general",),
-    "seq": (58,),
-    "session": (UUID,),
-    "status": ("online", "away"),
-    "stream": ("room:general",),
-    "token": ("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl",),
-    "topic": ("What every member should know",),
-    "type": ("message:sned",),
-    "unread": (3,),
-    "user": ("bob",),
-    "userId": ("alice",),
-    "userIds": (["alice", "bob"],),
-    "visibility": ("public",),
-    "what": ("a <script> element",),
-    **dict.fromkeys(_TIMES, (TIME,)),
-}
-"""Values of fields by name, or by struct and name; of several, the first that a field's type allows."""
+_HEAD = ("type", "title", "status", "detail", "code")
+"""The fields of a problem document that a frame has no or another name for."""
 
 
-def example(cls: type[msgspec.Struct], *, optional: bool = True) -> dict[str, Any]:
-    """Return an example of a struct as it travels; without `optional`, only with its required fields."""
-    fields = [field for field in msgspec.structs.fields(cls) if field.required or optional]
-    value = {field.encode_name: _of_field(cls, field) for field in fields}
-    config = cls.__struct_config__
-    return {config.tag_field: config.tag, **value} if config.tag_field else value
+@cache
+def recording() -> Value:
+    """Return the recording.
+
+    Each of its `scenes` has a `title`, a `text` and `entries`; each of its `closes` has a `code`, the `cause` and the
+    `reason` in the close frame.
+    """
+    found: Value = json.loads(RECORDING.read_text(encoding="utf-8"))
+    return found
 
 
-def command_examples(command: type[Frame]) -> list[dict[str, Any]]:
-    """Return the shortest form of a command, and the longest if they differ."""
-    head = {"type": command.TYPE, "ref": UUID} if command.RECORDED else {"type": command.TYPE}
-    short = {**head, **example(command, optional=False), **head}
-    full = {**head, **example(command), **head}
-    if {"before", "after"} <= full.keys():
-        del full["after"]  # a page lies on one side of a message
-    more = full.keys() - short.keys()
-    return [short, full] if more - {"ref"} else [full]
+def commands(kind: str) -> list[Value]:
+    """Return the recorded commands of a type that were carried out, one for each set of fields."""
+    acked = {(who, frame["ref"]) for who, frame in _frames("receives") if frame["type"] == "ack"}
+    sent = [(who, frame) for who, frame in _frames("sends") if frame["type"] == kind]
+    if kind == Connect.TYPE:  # which has no ref
+        return _shapes(frame for _, frame in sent if "token" in frame)
+    return _shapes(frame for who, frame in sent if (who, frame.get("ref")) in acked)
 
 
-def ack_example(ack: type[Ack]) -> dict[str, Any]:
-    """Return an example of the frame that acknowledges a command."""
-    return {"type": "ack", "ref": UUID, **example(ack)}
-
-
-def error_example(error: type[OnRecordError]) -> OnRecordError:
-    """Return an example of an error."""
-    named = {name for _, name, _, _ in string.Formatter().parse(error.sentence) if name}
-    return error(
-        **{
-            name: SAMPLES.get(f"{error.__name__}.{name}", (shown_example(name),))[0]
-            for name in sorted({*named, *error.shown})
-        }
+def acks(kind: str) -> list[Value]:
+    """Return the recorded acks of the commands of a type, one for each set of fields."""
+    sent = {(who, frame.get("ref")): frame["type"] for who, frame in _frames("sends")}
+    return _shapes(
+        frame
+        for who, frame in _frames("receives")
+        if frame["type"] == "ack" and sent[who, frame["ref"]] == kind
     )
 
 
-def error_frame(error: type[OnRecordError]) -> dict[str, Any]:
-    """Return an example of the frame that answers a refused command."""
-    return {"type": "error", "ref": UUID, **error_fields(error_example(error))}
+def events(name: str) -> list[Value]:
+    """Return the recorded events of a type, one for each set of fields."""
+    return _shapes(frame for _, frame in _frames("receives") if frame["type"] == name)
 
 
-def shown_example(name: str) -> Any:
-    """Return an example of the value that an error's data holds under a name."""
-    return SAMPLES.get(name, (name,))[0]
+def requests(method: str, path: str) -> list[Value]:
+    """Return the recorded requests of an operation that were not refused; each has its `answer` or its `lines`."""
+    return [
+        entry
+        for entry in _entries()
+        if "request" in entry
+        and (entry["request"]["method"], entry["request"]["path"]) == (method, path)
+        and entry["status"] < HTTPStatus.BAD_REQUEST
+    ]
 
 
-def _of_field(cls: type[msgspec.Struct], field: msgspec.structs.FieldInfo) -> Any:
-    name = field.encode_name
-    declared = _declared(inspect.type_info(field.type))
-    candidates = [*declared, *_samples(cls, name)]
-    for candidate in candidates:
-        if _allowed(candidate, field.type):
-            return candidate
-    derived = _of_type(inspect.type_info(field.type), name)
-    if not _allowed(derived, field.type):
-        raise LookupError(f"{cls.__name__}.{field.name} needs an example: give it Meta(examples=[...])")
-    return derived
+def error_frames(error: type[OnRecordError]) -> list[Value]:
+    """Return one recorded frame with an error's code; if it was recorded over HTTP only, the frame with its fields."""
+    recorded = [frame for _, frame in _frames("receives") if frame.get("code") == error.code]
+    made = [{"type": "error", "code": error.code, **_fields(problem)} for problem in _problems(error)]
+    return [*recorded, *made][:1]
 
 
-def _samples(cls: type[msgspec.Struct], name: str) -> tuple[Any, ...]:
-    # In a struct with a user and without a room, `name` is the user's.
-    of_a_user = "user_id" in cls.__struct_fields__ and "visibility" not in cls.__struct_fields__
-    plain = ("Alice",) if name == "name" and of_a_user else SAMPLES.get(name, ())
-    return SAMPLES.get(f"{cls.__name__}.{name}", plain)
+def problem(error: type[OnRecordError]) -> Value:
+    """Return a recorded problem document of an error; if it was recorded on a socket only, one with its fields."""
+    if found := _problems(error):
+        return found[0]
+    frames = [frame for frame in error_frames(error) if _sentence(error).fullmatch(frame["message"])]
+    if not frames:
+        return problem_fields(error())
+    status = status_of(error)
+    head = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status}
+    data = {name: value for name, value in frames[0].items() if name not in ("type", "ref", "message")}
+    return {**head, "detail": frames[0]["message"], **data}
 
 
-def _declared(kind: inspect.Type) -> list[Any]:
-    if isinstance(kind, inspect.Metadata):
-        return list((kind.extra_json_schema or {}).get("examples", ()))
-    if isinstance(kind, inspect.UnionType):
-        return [each for part in kind.types for each in _declared(part)]
-    return []
+def closed(close: Close) -> Value | None:
+    """Return the content of a close frame with a code, None if the recording has none."""
+    found = (shown for shown in recording()["closes"] if shown["code"] == close)
+    return next(({"code": shown["code"], "reason": shown["reason"]} for shown in found), None)
 
 
-_PLAIN: dict[type[inspect.Type], Any] = {
-    inspect.BoolType: True,
-    inspect.FloatType: 1.5,
-    inspect.DateTimeType: TIME,
-}
+def _entries() -> list[Value]:
+    return [entry for scene in recording()["scenes"] for entry in scene["entries"]]
 
 
-def _allowed(value: Any, annotation: Any) -> bool:
-    try:
-        msgspec.convert(value, annotation)
-    except msgspec.ValidationError:
-        return False
-    return True
+def _frames(way: str) -> list[tuple[str, Value]]:
+    """Return the frames of the native endpoint that people sent or received."""
+    return [(entry["who"], entry[way]) for entry in _entries() if isinstance(entry.get(way), dict)]
 
 
-def _of_type(kind: inspect.Type, name: str) -> Any:
-    value: Any = name
-    match kind:
-        case inspect.Metadata(type=inner):
-            value = _of_type(inner, name)
-        case inspect.UnionType(types=types):
-            value = _of_type(next(part for part in types if not isinstance(part, inspect.NoneType)), name)
-        case inspect.LiteralType(values=values):
-            value = values[0]
-        case inspect.StructType(cls=cls):
-            value = example(cls)
-        case inspect.CollectionType(item_type=item):
-            value = [_of_type(item, name)]
-        case inspect.DictType(value_type=item):
-            value = {"general": _of_type(item, name)}
-        case inspect.IntType(ge=least):
-            value = least or 1
-        case _:
-            value = _PLAIN.get(type(kind), name)
-    return value
+def _problems(error: type[OnRecordError]) -> list[Value]:
+    answers = [entry["answer"] for entry in _entries() if entry.get("status", 0) >= HTTPStatus.BAD_REQUEST]
+    return [
+        answer
+        for answer in answers
+        if answer["code"] == error.code and _sentence(error).fullmatch(answer["detail"])
+    ]
+
+
+def _fields(problem: Value) -> Value:
+    shown = {name: value for name, value in problem.items() if name not in _HEAD}
+    return {"message": problem["detail"], **shown}
+
+
+def _sentence(error: type[OnRecordError]) -> re.Pattern[str]:
+    parts = re.split(r"{\w+}", error.sentence)
+    return re.compile(".+".join(map(re.escape, parts)), re.DOTALL)
+
+
+def _shapes(values: Iterable[Value]) -> list[Value]:
+    """Return the first of the values for each set of fields."""
+    return list({frozenset(value): value for value in reversed(list(values))}.values())[::-1]

@@ -14,12 +14,13 @@ import msgspec
 from service.errors import OnRecordError
 from service.protocol.acks import ack_of
 from service.protocol.commands import COMMANDS, REF, Connect, Frame
-from service.protocol.contract.examples import shown_example
 from service.protocol.events import Outgoing
 
 Schema = dict[str, Any]
 
 TEMPLATE = "#/components/schemas/{name}"
+_SHOWN: dict[str, Schema] = {"retryAfter": {"type": "number"}, "notBefore": {"type": "string"}}
+"""The schemas of the fields that travel with errors."""
 _TIMES = frozenset({"at", "lastSeen", "until"})
 """Fields that hold a time, besides those whose names end in `At`."""
 
@@ -82,7 +83,7 @@ def ack_schema(command: type[Frame], fields: Schema) -> Schema:
 
 def error_schema(error: type[OnRecordError]) -> Schema:
     """Return the schema of the frame that answers a refused command with one code."""
-    shown = {name: _of_example(name, shown_example(name)) for name in error.shown}
+    shown = {name: _SHOWN[name] for name in error.shown}
     return {
         "title": error.__name__,
         "type": "object",
@@ -107,12 +108,6 @@ def _complete_command(schema: Schema, command: type[Frame]) -> None:
 
 def _ref_schema() -> Schema:
     return {"type": "string", "pattern": _pattern(REF)}
-
-
-def _of_example(name: str, example: object) -> Schema:
-    if isinstance(example, str):
-        return _timed(name, {"type": "string"})
-    return {"type": "integer" if isinstance(example, int) else "number"}
 
 
 def _translated(value: Any, name: str = "") -> Any:

@@ -17,7 +17,7 @@ from service.gateway.http.request import parameter_names
 from tests.support.chat.bystander import record
 from tests.support.clients.native import Client, client
 from tests.support.environment import token
-from tests.support.http.openapi import OPENAPI, promised
+from tests.support.http.openapi import DOCUMENT, promised
 from tests.support.processes.processes import Process
 from tests.support.servers.databases import Database
 
@@ -88,7 +88,7 @@ def asking(read: Read, name: str, value: str) -> str:
 
 def kind_of(read: Read, name: str) -> str:
     """Return what the document says that a parameter is."""
-    (found,) = [one for one in OPENAPI["paths"][read.path]["get"]["parameters"] if one["name"] == name]
+    (found,) = [one for one in DOCUMENT["paths"][read.path]["get"]["parameters"] if one["name"] == name]
     return str(found["schema"]["type"])
 
 

@@ -9,7 +9,7 @@ import httpx
 from service.embedded import Servers
 from tests.support.clients.native import client
 from tests.support.environment import environment, token
-from tests.support.http.openapi import OPENAPI, check, promised, reader
+from tests.support.http.openapi import DOCUMENT, check, promised, reader
 from tests.support.processes.cluster import two_nodes
 from tests.support.processes.processes import Process, run, running
 from tests.support.servers.databases import Database
@@ -22,7 +22,7 @@ async def exported(node: Process, user: str) -> list[dict[str, Any]]:
     async with reader(node, user) as http:
         answer = await http.get(PATH)
     assert answer.status_code == 200, answer.text
-    content = OPENAPI["paths"][PATH]["get"]["responses"]["200"]["content"]
+    content = DOCUMENT["paths"][PATH]["get"]["responses"]["200"]["content"]
     lines = [json.loads(line) for line in answer.text.splitlines()]
     for line in lines:
         check(content["application/x-ndjson"]["schema"], line)

@@ -7,12 +7,11 @@ with a witness: a member whose frames say when a node has sent everything.
 import asyncio
 import json
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import psycopg
 import pytest
 
 from projections import read_receipts
@@ -24,6 +23,7 @@ from tests.support.clients.socketio import driver
 from tests.support.environment import token
 from tests.support.processes.cluster import two_nodes
 from tests.support.processes.processes import Process
+from tests.support.projections.behind import behind
 from tests.support.servers.databases import Database
 
 EPHEMERAL = {"typing:start", "typing:stop", "message:read", "presence:changed"}
@@ -214,17 +214,6 @@ def kinds(one: Any, room: str, carol: str, after: int = 0) -> set[str]:
         if event.get("roomId") == room and event.get("seq", after + 1) > after and event["type"] in LIVE
     }
     return of_room | {event["type"] for event in one.events("presence:changed", userId=carol)}
-
-
-@contextmanager
-def behind(database: Database, table: str) -> Iterator[None]:
-    """Let a read model count as not begun."""
-    with psycopg.connect(database.owner_url, autocommit=True) as connection:
-        query = "DELETE FROM notification_tracking WHERE application_name = %s RETURNING notification_id"
-        row = connection.execute(query, [table]).fetchone()
-        assert row is not None
-        yield
-        connection.execute("INSERT INTO notification_tracking VALUES (%s, %s)", [table, row[0]])
 
 
 REMOVALS = {

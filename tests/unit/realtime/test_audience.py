@@ -23,7 +23,7 @@ from service.gateway.native.endpoint import native_frame
 from service.gateway.notices.receipts import MARKER, MarkerNotices
 from service.presence.presence import Presence
 from service.presence.roster import Change
-from service.protocol.contract.examples import example
+from service.protocol.contract import examples, schemas
 from service.protocol.contract.schemas import events
 from service.protocol.events import MessageReadBy, Outgoing, TypingStarted, TypingStopped
 from service.realtime import room_memory
@@ -225,7 +225,7 @@ def test_every_event_is_encoded_once_for_all_listeners(kind: type[Outgoing]) -> 
         encoded.append(outgoing)
         return native_frame(outgoing)
 
-    outgoing = msgspec.convert(example(kind), kind)
+    outgoing = msgspec.convert(examples.events(schemas.event_name(kind))[0], kind)
     batch = EphemeralBatch({"native": encode}, concatenable=None)
     for _ in range(2):
         batch.send(cast("Any", SimpleNamespace(wire_format="native", write=frames.append)), [outgoing])

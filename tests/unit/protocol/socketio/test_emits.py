@@ -10,7 +10,7 @@ from service.errors import Malformed, OnRecordError, TooManyRequests, UnknownTyp
 from service.protocol import native
 from service.protocol.acks import MessageSendAck
 from service.protocol.commands import COMMANDS, MessageSend, RoomList
-from service.protocol.contract.examples import command_examples, example
+from service.protocol.contract import examples, schemas
 from service.protocol.contract.schemas import event_name, events
 from service.protocol.events import MessageNew, Outgoing
 from service.protocol.socketio import emits
@@ -41,7 +41,7 @@ def test_an_event_is_its_name_and_the_rest_of_the_native_frame(event: type[Outgo
 
 
 def native_example(event: type[Outgoing]) -> Outgoing:
-    return msgspec.convert(example(event), event)
+    return msgspec.convert(examples.events(schemas.event_name(event))[0], event)
 
 
 def test_an_ack_says_ok_and_a_refusal_why_not() -> None:
@@ -56,7 +56,7 @@ def test_an_ack_says_ok_and_a_refusal_why_not() -> None:
 
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=lambda command: command.TYPE)
 def test_a_command_is_read_as_at_the_native_door(command: Any) -> None:
-    for shown in command_examples(command):
+    for shown in examples.commands(command.TYPE):
         payload = {name: value for name, value in shown.items() if name != "type"}
         read = emits.decode_command(packet(command.TYPE, payload), lambda: "made")
         text = json.dumps(shown)
