@@ -10,6 +10,7 @@ from projections import (
     memberships,
     messages,
     people,
+    profiles,
     read_receipts,
     rooms,
     unread_bitmaps,
@@ -27,5 +28,6 @@ PROJECTIONS: tuple[Projection, ...] = (
     people.PROJECTION,
     directory_rows.PROJECTION,
     unread_markers.PROJECTION,
+    profiles.PROJECTION,
 )
 """Every read model."""

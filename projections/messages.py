@@ -13,7 +13,7 @@ from projections.engine.snapshot import Snapshot, snapshot
 from projections.message_rows import COLUMNS, PROJECTION, MessageRow, fold, key_of, row_of
 from service.domain.events import MessageDeleted, Recorded
 from service.domain.streams import room_stream
-from service.eventstore.as_of_reader import portions
+from service.eventstore.event_queries import portions
 from service.eventstore.serializer import EventSerializer
 
 __all__ = ["PROJECTION", "MessageRow", "Page", "page"]

@@ -197,7 +197,7 @@ class UserNotFound(Refusal):
 
 
 class PersonUnknown(UserNotFound):
-    """`data`: `user`. The record has nothing about a user with this id; only administrators get this error."""
+    """`data`: `user`. The record has nothing about a user with this id; administrators and auditors get this error."""
 
     sentence = "There is no person {user} on the record."
 

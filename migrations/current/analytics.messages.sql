@@ -5,5 +5,8 @@ CREATE VIEW analytics.messages AS
     content,
     created_at,
     reply_to,
-    mentions
+    mentions,
+    edited_at,
+    deleted_at,
+    content_missing
    FROM read_models.messages;

@@ -17,7 +17,7 @@ from projections.engine.projection import Projection
 from service.domain.events import EVENTS, Recorded
 from service.domain.streams import stream_id
 from service.errors import ProjectionBehind
-from service.eventstore.as_of_reader import events_query, reactions_query
+from service.eventstore.event_queries import events_query, reactions_query
 from service.eventstore.read_database import Fetch, read_snapshot
 from service.eventstore.serializer import ROW, EventSerializer
 

@@ -5,7 +5,6 @@ Nothing here imports what a command runs: a `module:function` names it, so that 
 
 import argparse
 import contextlib
-import datetime as dt
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -14,11 +13,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import msgspec
 
 from service.cli import preconditions
+from service.cli.moments import AT, AT_OR_ON, NOT_AFTER, NOT_BEFORE, moment_and_day, moments, times
 from service.cli.preconditions import needing
 from service.protocol.commands import ROOM_ID, USER_ID
 from service.protocol.forms import FORMS, shown
 from service.protocol.http import GROUND, Ground
-from service.protocol.room_as_of import Moment, NoMoment, moment_of
 from service.protocol.strict_json import shortened
 
 if TYPE_CHECKING:
@@ -54,6 +53,7 @@ def parser() -> argparse.ArgumentParser:
     _add_serving(commands)
     _add_tools(commands)
     _add_project(commands)
+    _add_analytics(commands)
     audit = _group(commands, "audit", "the record: read, prove, export, erase, hold, expire")
     _add_history(audit)
     _add_proof(audit)
@@ -105,6 +105,14 @@ def _add_tools(commands: "Subcommands") -> None:
     token.add_argument("--ttl", type=_duration, default="1h", help="90s, 30m, 1h, 7d; default: 1h")
 
 
+def _add_analytics(commands: "Subcommands") -> None:
+    analytics = _group(commands, "analytics", "the views for analysts")
+    meaning = (
+        "print the address of the database of `onrecord dev` for a login that reads the views for analysts"
+    )
+    _add(analytics, "url", "tools:run_analytics_url", preconditions.from_environment, meaning)
+
+
 def _add_project(commands: "Subcommands") -> None:
     project = _group(commands, "project", "the read models")
     meaning = "follow the log and write the read models"
@@ -131,20 +139,21 @@ def _add_history(audit: "Subcommands") -> None:
     replay.add_argument("--room", type=_room, required=True, metavar="ROOM", help="room id")
     replay.add_argument("--from-seq", type=_seq, metavar="N", help="the first event")
     replay.add_argument("--to-seq", type=_seq, metavar="N", help="the last event")
-    replay.add_argument("--from", dest="from_time", type=_moment, metavar="TIME", help="not before this time")
-    replay.add_argument("--to", dest="to_time", type=_moment, metavar="TIME", help="not after this time")
-    meaning = "JSON or readable text; default: ndjson"
-    replay.add_argument("--as", dest="form", choices=["ndjson", "text"], default="ndjson", help=meaning)
-    room = _add(audit, "room", "history:run_room", _LOG, "print a room as of a moment, as JSON")
+    replay.add_argument("--from", dest="from_time", type=times("start"), metavar="TIME", help=NOT_BEFORE)
+    replay.add_argument("--to", dest="to_time", type=times("end"), metavar="TIME", help=NOT_AFTER)
+    _add_form(replay, "ndjson", "json", "text")
+    room = _add(audit, "room", "history:run_room", _LOG, "print a room as of a moment, as JSON or text")
     room.add_argument("room", type=_room, metavar="ROOM", help="room id")
-    room.add_argument("--at", type=_moment_of_room, metavar="TIME|SEQ", help="the moment; default: now")
+    room.add_argument("--at", type=moments(), metavar="TIME|SEQ", help=AT)
     meaning = "show instead what changed from then to --at"
-    room.add_argument("--diff", type=_moment_of_room, metavar="TIME|SEQ", help=meaning)
-    meaning = "print what a user could see of a room, was sent and had read, as JSON"
-    person = _add(audit, "person", "history:run_person", _LOG, meaning)
+    room.add_argument("--diff", type=moments("before"), metavar="TIME|SEQ", help=meaning)
+    _add_form(room)
+    meaning = "print what a user could see of their rooms, or of one room, was sent and had read"
+    person = _add(audit, "person", "history:run_person", preconditions.for_person, meaning)
     person.add_argument("person", type=_user, metavar="PERSON", help="user id")
-    person.add_argument("--room", type=_room, required=True, metavar="ROOM", help="room id")
-    person.add_argument("--at", type=_moment_of_room, metavar="TIME|SEQ", help="the moment; default: now")
+    person.add_argument("--room", type=_room, metavar="ROOM", help="room id; default: all rooms")
+    person.add_argument("--at", type=moment_and_day, metavar="TIME|SEQ", default=(None, None), help=AT_OR_ON)
+    _add_form(person)
 
 
 def _add_proof(audit: "Subcommands") -> None:
@@ -155,13 +164,15 @@ def _add_proof(audit: "Subcommands") -> None:
     verify.add_argument("--against", type=Path, metavar="FILE", help="an older checkpoint, kept elsewhere")
     meaning = "also verify the content of each event, and the recorded reason if it is gone"
     verify.add_argument("--words", action="store_true", help=meaning)
-    prove = _add(audit, "prove", "proof:run_prove", _LOG, "print the proof of one event, as JSON")
+    prove = _add(audit, "prove", "proof:run_prove", _LOG, "print the proof of one event, as JSON or text")
     prove.add_argument("--room", type=_room, required=True, metavar="ROOM", help="room id")
     prove.add_argument("--seq", required=True, type=_seq, metavar="N", help="the number of the event")
+    _add_form(prove)
     prove.add_argument("--reveal", action="store_true", help="with its content, verifiable without a key")
-    meaning = "print the proof that since a checkpoint events were only appended, as JSON"
+    meaning = "print the proof that since a checkpoint events were only appended, as JSON or text"
     extension = _add(audit, "extension", "proof:run_extension", _LOG, meaning)
     extension.add_argument("--since", required=True, type=Path, metavar="FILE", help="an older checkpoint")
+    _add_form(extension)
     meaning = "write a directory that `onrecord-verify` checks offline"
     export = _add(audit, "export", "proof:run_export", _LOG, meaning)
     meaning = "a new directory, or that of an unfinished export"
@@ -180,11 +191,13 @@ def _add_privacy(audit: "Subcommands") -> None:
     erase = _add(audit, "erase", "erasure:run_erase", _LOG, meaning)
     erase.add_argument("--person", required=True, type=_user, metavar="USER", help="user id")
     erase.add_argument("--ground", required=True, type=_ground, metavar="TEXT", help="the legal ground")
+    _add_form(erase)
     meaning = "after a restore: erase every user on a list"
     again = _add(audit, "erase-again", "erasure:run_erase_again", _LOG, meaning)
     again.add_argument("list", type=Path, metavar="FILE", help="the output of `onrecord audit erasures`")
-    meaning = "list the erasures, one JSON object per line; keep the list elsewhere"
-    _add(audit, "erasures", "erasure:run_erasures", _LOG, meaning)
+    _add_form(again)
+    meaning = "list the erasures, one per line; keep the list elsewhere, as JSON"
+    _add_form(_add(audit, "erasures", "erasure:run_erasures", _LOG, meaning))
     for name, meaning in (
         ("hold", "place a legal hold, which stops erasure and expiry, and record it"),
         ("release", "end a legal hold, and record it"),
@@ -196,17 +209,18 @@ def _add_privacy(audit: "Subcommands") -> None:
         )
         held.add_argument("--person", type=_user, metavar="USER", help="user id")
         hold.add_argument("--ground", required=True, type=_ground, metavar="TEXT", help="the reason")
+        _add_form(hold)
     meaning = "set how long a room keeps the content of messages"
     keep = _add(audit, "retention", "retention:run_retention", _LOG, meaning)
     keep.add_argument("--room", type=_room, required=True, metavar="ROOM", help="room id")
     span = keep.add_mutually_exclusive_group(required=True)
     span.add_argument("--days", type=_days, metavar="N", help="content expires after N days")
     span.add_argument("--for-ever", action="store_true", help="content never expires")
+    _add_form(keep)
     meaning = "apply retention now; nodes do so once an hour"
-    _add(audit, "expire", "retention:run_expire", _LOG, meaning)
-    _add(
-        audit, "holds", "retention:run_holds", _LOG, "list the legal holds in force, one JSON object per line"
-    )
+    _add_form(_add(audit, "expire", "retention:run_expire", _LOG, meaning))
+    meaning = "list the legal holds in force, one per line"
+    _add_form(_add(audit, "holds", "retention:run_holds", _LOG, meaning))
 
 
 def _group(commands: "Subcommands", name: str, meaning: str) -> "Subcommands":
@@ -225,6 +239,11 @@ def _add(
     command = commands.add_parser(name, help=meaning, description=meaning, allow_abbrev=False)
     command.set_defaults(function=function, check=check, lasts=lasts)
     return command
+
+
+def _add_form(command: argparse.ArgumentParser, *forms: str) -> None:
+    meaning = "text for people or JSON for programs; default: text on a terminal, else JSON"
+    command.add_argument("--as", dest="form", choices=forms or ["json", "text"], help=meaning)
 
 
 def _form(pattern: str) -> Callable[[str], str]:
@@ -279,19 +298,3 @@ def _number(most: int, problem: str) -> Callable[[str], int]:
 _workers = _number(MOST_WORKERS, f"number of workers from 1 to {MOST_WORKERS}")
 _days = _number(99_999, "number of days from 1 to 99999")
 _seq = _number(10**16 - 1, "seq: seqs count from 1")
-
-
-def _moment_of_room(text: str) -> Moment:
-    try:
-        return moment_of(text)
-    except NoMoment as problem:
-        raise argparse.ArgumentTypeError(str(problem)) from problem
-
-
-def _moment(text: str) -> dt.datetime:
-    with contextlib.suppress(ValueError, OverflowError):  # the latter at the ends of the calendar
-        if (moment := dt.datetime.fromisoformat(text)).tzinfo is not None:
-            return moment.astimezone(dt.UTC)
-    raise argparse.ArgumentTypeError(
-        f"'{shown(text)}' is not a time with an offset, such as 2026-11-24T15:00:00Z"
-    )

@@ -9,10 +9,12 @@ from contextlib import asynccontextmanager, suppress
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
-from service.cli.output import complain
+from service.audit.history.names import Titles
+from service.cli.output import complain, form_of
 from service.config.settings import Settings
 from service.encryption.keyring import KeyRing
 from service.errors import Refusal
+from service.eventstore.as_of_reader import AsOfReader
 from service.eventstore.connections import connector
 from service.eventstore.serializer import EventSerializer
 from service.runtime.database_retry import TROUBLE
@@ -69,6 +71,14 @@ def on_log(work: LogCommand) -> Command:
             return complain(problem)
 
     return run
+
+
+def titles(
+    args: argparse.Namespace, connection: "Connection", serializer: EventSerializer, settings: Settings
+) -> Titles:
+    """Return the names for the text of a command; JSON has ids alone, so nothing is looked up for it."""
+    needed = form_of(args) == "text"
+    return Titles(AsOfReader(connection, serializer, settings.database_timeout) if needed else None)
 
 
 def operator(settings: Settings) -> str:

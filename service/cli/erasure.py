@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from projections import PROJECTIONS, memberships
+from service.audit.history.format import printable
+from service.audit.history.text import when
 from service.audit.privacy.erasure import erase, erasures
 from service.audit.privacy.leave_rooms import leave_rooms
 from service.cli.connection import on_log, operator
-from service.cli.output import complain, print_json
+from service.cli.output import complain, form_of, print_as, print_text
 from service.cli.preconditions import WrongUsage, read_file
 from service.config.settings import Settings
 from service.domain.events import PersonErased
@@ -73,19 +75,24 @@ class Summary(msgspec.Struct, frozen=True, rename="camel"):
 async def run_erase(
     settings: Settings, args: argparse.Namespace, connection: "Connection", serializer: EventSerializer
 ) -> None:
-    """`onrecord audit erase`: a summary as JSON; 1: it is refused."""
-    await _erase(settings, connection, serializer, Wanted(args.person, args.ground))
+    """`onrecord audit erase`: a summary; 1: it is refused."""
+    await _erase(settings, args, connection, serializer, Wanted(args.person, args.ground))
 
 
 @on_log
 async def run_erasures(
-    settings: Settings, _args: argparse.Namespace, connection: "Connection", serializer: EventSerializer
+    settings: Settings, args: argparse.Namespace, connection: "Connection", serializer: EventSerializer
 ) -> None:
     """`onrecord audit erasures`: the recorded erasures, one per line, oldest first."""
-    for done in await erasures(connection, serializer, settings.database_timeout):
+    found = await erasures(connection, serializer, settings.database_timeout)
+    if not found and form_of(args) == "text":
+        print_text("Nobody was erased.\n")
+    for done in found:
         event = done.event
         assert isinstance(event, PersonErased)  # noqa: S101 - asked for by its topic
-        print_json(Listed(event.user, event.ground, done.by, timestamp(done.at), done.position))
+        listed = Listed(event.user, event.ground, done.by, timestamp(done.at), done.position)
+        text = f"{when(listed.at)}  {listed.person}, by {listed.by}: {printable(listed.ground)}"
+        print_as(args, listed, text)
 
 
 def run_erase_again(settings: Settings, args: argparse.Namespace) -> int:
@@ -94,12 +101,12 @@ def run_erase_again(settings: Settings, args: argparse.Namespace) -> int:
 
     @on_log
     async def run(
-        settings: Settings, _args: argparse.Namespace, connection: "Connection", serializer: EventSerializer
+        settings: Settings, args: argparse.Namespace, connection: "Connection", serializer: EventSerializer
     ) -> int:
         code = 0
         for each in wanted:
             try:
-                await _erase(settings, connection, serializer, each)
+                await _erase(settings, args, connection, serializer, each)
             except PersonUnknown as problem:  # the backup is older than the user
                 complain(problem)
             except UnderLegalHold as problem:
@@ -129,15 +136,31 @@ def _wanted_in(text: str) -> list[Wanted]:
 
 
 async def _erase(
-    settings: Settings, connection: "Connection", serializer: EventSerializer, wanted: Wanted
+    settings: Settings,
+    args: argparse.Namespace,
+    connection: "Connection",
+    serializer: EventSerializer,
+    wanted: Wanted,
 ) -> None:
     person, ground = wanted.person, wanted.ground
     by, deadline = operator(settings), settings.database_timeout
     erased = await erase(connection, person, ground=ground, by=by, deadline=deadline)
     left = await _leave_rooms(settings, connection, serializer, person)
     purged = await _purged(connection, erased.position)
-    print_json(Summary(person, ground, erased.position, timestamp(erased.at), erased.keys, left, purged))
+    done = Summary(person, ground, erased.position, timestamp(erased.at), erased.keys, left, purged)
+    print_as(args, done, _as_text(done))
     _report(person, left=left is not None, purged=purged)
+
+
+def _as_text(done: Summary) -> str:
+    left = "not known yet" if done.left is None else done.left
+    return (
+        f"{done.person} was erased {when(done.at)} (position {done.position})\n"
+        f"  ground: {printable(done.ground)}\n"
+        f"  keys destroyed: {done.keys}\n"
+        f"  rooms left: {left}\n"
+        f"  content gone from the read models: {'yes' if done.purged else 'not yet'}"
+    )
 
 
 async def _leave_rooms(

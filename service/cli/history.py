@@ -14,11 +14,12 @@ import asyncpg
 import msgspec
 
 from service.audit.access_log import AccessLog, NotRecorded
-from service.audit.history.as_of import AsOf
+from service.audit.history.as_of import AsOf, Writer, json_pieces
 from service.audit.history.person_view import PersonViews
 from service.audit.history.replay import replay
+from service.audit.history.text import text_pieces, view_text
 from service.cli.connection import operator, serializer_of
-from service.cli.output import complain
+from service.cli.output import complain, form_of
 from service.config.settings import Settings
 from service.domain.events import AuditRead
 from service.errors import Refusal
@@ -44,18 +45,21 @@ def run_replay(settings: Settings, args: argparse.Namespace) -> int:
     async def read(database: Any, serializer: EventSerializer) -> AsyncIterator[bytes]:
         log = LogReader(database, serializer)
         times = {"from_time": args.from_time, "to_time": args.to_time}
-        return replay(log, args.room, **bounds, **times, form=args.form)
+        if form_of(args) == "json":
+            return replay(log, args.room, **bounds, **times)
+        people = _reader(database, serializer, settings)
+        return replay(log, args.room, **bounds, **times, form="text", people=people)
 
     return _print(settings, AuditRead(what="replay", via="cli", room=args.room, asked=asked), read)
 
 
 def run_room(settings: Settings, args: argparse.Namespace) -> int:
-    """`onrecord audit room`: JSON, as of a moment or of the changes since another; 1: the room did not exist."""
+    """`onrecord audit room`: a room as of a moment or of the changes since another; 1: the room did not exist."""
     room, at, since = args.room, args.at, args.diff
     asked = bounds_asked(at=at) if since is None else bounds_asked(**{"from": since, "to": at})
 
     async def read(database: Any, serializer: EventSerializer) -> AsyncIterator[bytes]:
-        rooms = AsOf(AsOfReader(database, serializer, settings.database_timeout))
+        rooms = AsOf(_reader(database, serializer, settings), _writer(args))
         return await (rooms.room(room, at) if since is None else rooms.changes(room, since, at))
 
     what = "room" if since is None else "changes"
@@ -63,19 +67,31 @@ def run_room(settings: Settings, args: argparse.Namespace) -> int:
 
 
 def run_person(settings: Settings, args: argparse.Namespace) -> int:
-    """`onrecord audit person`: what a user could see of a room, as JSON; 1: the room did not exist."""
+    """`onrecord audit person`: what a user could see of one room or of all; 1: the room or the user is unknown."""
+    moment, since = args.at
 
     async def read(database: Any, serializer: EventSerializer) -> AsyncIterator[bytes]:
-        views = PersonViews(AsOfReader(database, serializer, settings.database_timeout))
-        return _encoded(await views.view(args.person, args.room, args.at))
+        views = PersonViews(_reader(database, serializer, settings), _writer(args))
+        if args.room is None:
+            return await views.rooms(args.person, moment, since)
+        view = await views.view(args.person, args.room, moment, since)
+        return _one(msgspec.json.encode(view) + b"\n" if form_of(args) == "json" else view_text(view))
 
-    asked = bounds_asked(at=args.at)
+    asked = bounds_asked(at=moment, since=since)
     reading = AuditRead(what="view", via="cli", room=args.room, person=args.person, asked=asked)
     return _print(settings, reading, read)
 
 
-async def _encoded(document: msgspec.Struct) -> AsyncIterator[bytes]:
-    yield msgspec.json.encode(document) + b"\n"
+async def _one(piece: bytes) -> AsyncIterator[bytes]:
+    yield piece
+
+
+def _reader(database: Any, serializer: EventSerializer, settings: Settings) -> AsOfReader:
+    return AsOfReader(database, serializer, settings.database_timeout)
+
+
+def _writer(args: argparse.Namespace) -> Writer:
+    return json_pieces if form_of(args) == "json" else text_pieces
 
 
 def bounds_asked(**bounds: Moment | str) -> dict[str, str]:

@@ -165,6 +165,8 @@ def _welcome(data_dir: Path, address: str) -> None:
         "  In another terminal, in any directory, a token for a program and the record of a room:\n\n"
         f"    {command} token --user alice\n"
         f"    {command} audit replay --room general\n\n"
+        "  The address of the data for analysis:\n\n"
+        f"    {command} analytics url\n\n"
         "  Ctrl-C stops it; the history stays.\n",
         flush=True,
     )

@@ -1,5 +1,6 @@
 """The output of the commands: data goes to stdout, messages for people to stderr."""
 
+import argparse
 import asyncio
 import sys
 from collections.abc import Coroutine
@@ -15,6 +16,21 @@ FOUND = 1
 def print_json(value: object) -> None:
     """Print a value as a line of JSON."""
     print(msgspec.json.encode(value).decode())
+
+
+def form_of(args: argparse.Namespace) -> str:
+    """Return `text` or `json`: what `--as` names, else text on a terminal and JSON for a program."""
+    if args.form is None:
+        return "text" if sys.stdout.isatty() else "json"
+    return "text" if args.form == "text" else "json"
+
+
+def print_as(args: argparse.Namespace, value: object, text: str) -> None:
+    """Print a value as a line of JSON, or a text for people, as `form_of` tells."""
+    if form_of(args) == "json":
+        print_json(value)
+    else:
+        print_text(text + "\n")
 
 
 def print_text(text: str) -> int:

@@ -97,6 +97,13 @@ def for_epoch(args: argparse.Namespace) -> Settings:
     return settings_with("migrate_database_url" if args.renew else "database_url")
 
 
+def for_person(args: argparse.Namespace) -> Settings:
+    """Check the arguments and settings of `onrecord audit person`: a seq is a moment of one room."""
+    if args.room is None and isinstance(args.at[0], int):
+        raise WrongUsage("--at with the number of an event needs --room; without it give a day or a time.")
+    return settings_with("database_url", "key_encryption_key")
+
+
 def for_projector(_args: argparse.Namespace) -> Settings:
     """Check the settings of `onrecord project run`."""
     settings = settings_with("database_url", "key_encryption_key")

@@ -12,18 +12,21 @@ import msgspec
 
 from service.audit.export.export import CannotExport, Progress, export
 from service.audit.export.scope import Everything, OnePerson, OneRoom, Scope
+from service.audit.history.existence import require_known
+from service.audit.history.text import when
 from service.audit.proof import signing_keys, tree_store
 from service.audit.proof.prove import extension, prove
 from service.audit.proof.signed_note import NoteInvalid
 from service.audit.proof.verify import Tampered, verify
 from service.audit.proof.verify_content import verify_content
-from service.cli.connection import connected, serializer_of
+from service.cli.connection import connected, serializer_of, titles
 from service.cli.history import bounds_asked, record
-from service.cli.output import complain, print_text
+from service.cli.output import complain, form_of, print_text
 from service.cli.preconditions import read_file
 from service.config.settings import Settings
 from service.domain.events import AuditRead
 from service.errors import Refusal
+from service.eventstore.as_of_reader import AsOfReader
 from service.eventstore.connections import is_shared
 from service.protocol.events import timestamp
 from service.runtime.malloc import pin_mmap_threshold
@@ -98,7 +101,7 @@ async def _verify_content(connection: "Connection", settings: Settings) -> None:
 
 
 def run_prove(settings: Settings, args: argparse.Namespace) -> int:
-    """`onrecord audit prove`: the proof of one event as JSON; 1: there is none."""
+    """`onrecord audit prove`: the proof of one event; 1: there is none."""
 
     async def run() -> int:
         async with _connected(settings) as connection:
@@ -109,8 +112,20 @@ def run_prove(settings: Settings, args: argparse.Namespace) -> int:
             keys = await signing_keys.load(connection, settings.key_encryption_key)
             serializer = serializer_of(settings)
             await serializer.keys.prove(connection)
-            return _print_pretty(
-                await prove(connection, keys, serializer, args.room, args.seq, reveal=args.reveal)
+            proof = await prove(connection, keys, serializer, args.room, args.seq, reveal=args.reveal)
+            names = titles(args, connection, serializer, settings)
+            event, sealed = proof["event"], tree_store.read(proof["checkpoint"], keys).checkpoint
+            by, room = await names.person(event["by"]), await names.room(args.room)
+            shown = (
+                "Its content is in the proof."
+                if args.reveal
+                else "Its content is not in the proof (--reveal)."
+            )
+            return _print_proof(
+                args,
+                proof,
+                f"Event {args.seq} of the room {room} ({event['topic']}) was recorded {when(event['at'])} by {by}, "
+                f"and is one of the {sealed.size} events that the checkpoint seals. {shown}",
             )
 
     return _run(run())
@@ -123,7 +138,13 @@ def run_extension(settings: Settings, args: argparse.Namespace) -> int:
     async def run() -> int:
         async with _connected(settings) as connection:
             keys = await signing_keys.load(connection, settings.key_encryption_key)
-            return _print_pretty(await extension(connection, keys, older))
+            proof = await extension(connection, keys, older)
+            old, new = (tree_store.read(note, keys).checkpoint for note in (older, proof["checkpoint"]))
+            return _print_proof(
+                args,
+                proof,
+                f"The record of {new.size} events begins with the {old.size} events of {args.since}, unchanged.",
+            )
 
     return _run(run())
 
@@ -139,6 +160,7 @@ def run_export(settings: Settings, args: argparse.Namespace) -> int:
             keys = await signing_keys.load(connection, settings.key_encryption_key)
             serializer = serializer_of(settings)
             await serializer.keys.prove(connection)
+            await require_known(AsOfReader(connection, serializer), room=room, person=person)
             count = await export(connection, keys, serializer, scope, args.out, _progress())
         return print_text(f"exported {count} events to {args.out}\n")
 
@@ -158,8 +180,14 @@ def _progress() -> Progress:
     return report
 
 
-def _print_pretty(document: dict[str, Any]) -> int:
-    return print_text(msgspec.json.format(msgspec.json.encode(document)).decode() + "\n")
+def _print_proof(args: argparse.Namespace, proof: dict[str, Any], sentence: str) -> int:
+    """Print a proof as JSON, or for people what it proves."""
+    if form_of(args) == "json":
+        return print_text(msgspec.json.format(msgspec.json.encode(proof)).decode() + "\n")
+    return print_text(
+        f"{sentence}\nThis sentence is no proof. Redirect the output to a file (`> proof.json`) and check the file "
+        "with `onrecord-verify`.\n"
+    )
 
 
 def _run(main: Coroutine[Any, Any, int]) -> int:

@@ -60,6 +60,25 @@ def run_token(settings: Settings, args: argparse.Namespace) -> int:
     return 0
 
 
+def run_analytics_url(settings: Settings, _args: argparse.Namespace) -> int:
+    """`onrecord analytics url`: the address of the views for analysts in the database of `onrecord dev`."""
+    if settings.database_url:
+        raise WrongUsage(
+            f"ONRECORD_DATABASE_URL is set, and this command knows only `onrecord dev`: {_OWN_DATABASE}."
+        )
+    url = development.analytics_url(settings.data_dir)
+    if url is None:
+        raise WrongUsage(
+            f"No `onrecord dev` (`make run`) runs in {settings.data_dir}: start it, or set ONRECORD_DATA_DIR. "
+            f"For a database of your own: {_OWN_DATABASE}."
+        )
+    print(url)
+    return 0
+
+
+_OWN_DATABASE = "create a login as docs/guides/analyse-read-models.md shows"
+
+
 def _signing_secret(settings: Settings) -> str:
     if settings.jwt_jwks:
         raise WrongUsage("ONRECORD_JWT_JWKS is set: nodes accept only tokens of the identity provider.")

@@ -17,6 +17,8 @@ from typing import Any
 
 KEYS = "keys.json"
 SERVERS = "servers.json"
+READER = "onrecord_reader"
+"""The login of analysts: it can read the views of the schema `analytics` and nothing else."""
 
 
 class DataDirUnusable(Exception):
@@ -57,6 +59,7 @@ class Keys:
     migrate_password: str = field(default_factory=_new_password, repr=False)
     app_password: str = field(default_factory=_new_password, repr=False)
     worker_password: str = field(default_factory=_new_password, repr=False)
+    reader_password: str = field(default_factory=_new_password, repr=False)
     redis_password: str = field(default_factory=_new_password, repr=False)
 
     def settings(self) -> dict[str, Any]:
@@ -123,6 +126,15 @@ def known_keys(data_dir: Path) -> Keys | None:
 def announce(data_dir: Path, addresses: dict[str, str]) -> None:
     """Publish the addresses of the servers, by field of `Settings`, to commands that use this directory."""
     _write(data_dir / SERVERS, addresses)
+
+
+def analytics_url(data_dir: Path) -> str | None:
+    """Return the address of the database, as the login of analysts; None if no `onrecord dev` runs here."""
+    addresses, found = _read(data_dir / SERVERS), known_keys(data_dir)
+    if addresses is None or found is None:
+        return None
+    server = addresses["database_url"].rpartition("@")[2]
+    return f"postgresql://{READER}:{found.reader_password}@{server}"
 
 
 def withdraw(data_dir: Path) -> None:

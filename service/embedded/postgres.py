@@ -15,7 +15,7 @@ import psycopg
 from psycopg import sql
 
 from migrations import MIGRATIONS
-from service.config.development import EmbeddedFailed, Keys, ServerDidNotStart
+from service.config.development import READER, EmbeddedFailed, Keys, ServerDidNotStart
 from service.embedded.account import Account
 from service.embedded.daemon import ENVIRONMENT, Daemon
 
@@ -54,6 +54,7 @@ class Postgres(Daemon):
             OWNER: keys.migrate_password,
             APP: keys.app_password,
             WORKER: keys.worker_password,
+            READER: keys.reader_password,
         }
 
     @property
@@ -150,12 +151,22 @@ class Postgres(Daemon):
         url = self.url(SUPERUSER).removesuffix(DATABASE) + database
         with psycopg.connect(url) as connection:
             connection.execute(ROLES.read_bytes())
-            for login in (APP, WORKER):
+            for login in (APP, WORKER, READER):
                 known = connection.execute("SELECT FROM pg_roles WHERE rolname = %s", [login])
                 if known.fetchone() is None:
                     connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(login)))
-            for login in (OWNER, APP, WORKER):
+            for login in (OWNER, APP, WORKER, READER):
                 role, password = sql.Identifier(login), sql.Literal(self._passwords[login])
                 connection.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(role, password))
+            connection.execute(_READER)
             # Development and tests create further databases.
             connection.execute(sql.SQL("ALTER ROLE {} CREATEDB").format(sql.Identifier(OWNER)))
+
+
+# The role is the protection; the settings prevent accidents, and an analyst may change them.
+_READER = f"""
+    GRANT onrecord_analyst TO {READER};
+    ALTER ROLE {READER} SET default_transaction_read_only = on;
+    ALTER ROLE {READER} SET statement_timeout = '5min';
+    ALTER ROLE {READER} SET search_path = analytics
+"""

@@ -4,7 +4,7 @@ The log only grows, so reads as of one position are consistent in any number of 
 can be paged.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime
 
 import msgspec
@@ -13,17 +13,23 @@ from service.domain.events import Recorded
 from service.domain.streams import (
     NEW_MESSAGE,
     person_stream,
+    room_of,
     room_stream,
     session_stream,
     stream_id,
     user_subject,
 )
-from service.eventstore.event_queries import EventQueries
+from service.eventstore.event_queries import (
+    EventQueries,
+    events_query,
+    portions,
+    reactions_query,
+)
 from service.eventstore.reader import PERSON_TOPICS
 from service.eventstore.serializer import ROW, ROWS
 
-MAX_REACTIONS = 2_000
-"""Events of reactions that one query reads, unless a single message has more."""
+SPAN = 50_000
+"""Positions that one query for the events recorded by a user scans; they have no index."""
 
 
 class EventFilter(msgspec.Struct, frozen=True):
@@ -50,6 +56,30 @@ class AsOfReader(EventQueries):
         """Return the database's time."""
         moment: datetime = await self._value("SELECT clock_timestamp()")
         return moment
+
+    async def knows_person(self, user: str) -> bool:
+        """Return whether a user has a key, a stream of their own, an event about them in a room, or recorded an event.
+
+        Readings of the record do not count: they name what was asked for, mistyped or not.
+        """
+        streams = [stream_id(person_stream(user)), stream_id(session_stream(user))]
+        if await self._value(_KNOWN, user, streams, user_subject(user)):
+            return True
+        after, end = 0, await self.position()
+        while after < end:
+            if await self._value(_RECORDED, after, after + SPAN, user):
+                return True
+            after += SPAN
+        return False
+
+    async def rooms_about(self, user: str, position: int) -> list[str]:
+        """Return the ids of the rooms with an event about a user up to a position, in order."""
+        rows = await self._fetch(_ROOMS_ABOUT, user_subject(user), position)
+        return sorted(room_of(row["stream"]) for row in rows)
+
+    async def about_member(self, room: str, user: str, seq: int) -> list[Recorded]:
+        """Return the events of `about_room` about the settings and one user: what their rights are folded from."""
+        return await self._read(_ABOUT_MEMBER, stream_id(room_stream(room)), user_subject(user), seq)
 
     async def position_at(self, time: datetime) -> int:
         """Return the greatest position up to which every event was recorded at or before `time`."""
@@ -144,60 +174,24 @@ async def _greatest(most: int, holds: Callable[[int], Awaitable[bool]]) -> int:
     return low
 
 
-def portions(messages: Iterable[int], reactions: Mapping[int, int]) -> list[list[int]]:
-    """Split messages, in their order, into parts that one query reads each; `reactions` counts those of a message."""
-    parts: list[list[int]] = []
-    left = 0
-    for message in messages:
-        left -= reactions.get(message, 0)
-        if not parts or left < 0:
-            parts.append([])
-            left = MAX_REACTIONS - reactions.get(message, 0)
-        parts[-1].append(message)
-    return parts
-
-
-def events_query(stream: str, messages: str, until: str) -> str:
-    """Return the query for what decides how messages read as of a seq, in order; its arguments are placeholders.
-
-    It leaves out the edits that a later one replaced: of each message it finds the post, the newest edit, the deletion
-    and the reactions by their indexes (BETWEEN keeps the planner from going through the room, latest first). Reactions
-    are read whole, since their order matters; `portions` bounds them.
-    """
-    return f"""
-        SELECT {ROW}
-        FROM unnest(CAST({messages} AS bigint[])) AS wanted (message)
-            LEFT JOIN message_summaries s ON s.originator_id = {stream} AND s.message = wanted.message
-            CROSS JOIN LATERAL (
-                SELECT wanted.message AS seq
-                UNION ALL SELECT s.deleted
-                UNION ALL (
-                    SELECT originator_version FROM stored_events
-                    WHERE originator_id = {stream} AND topic = 'room.MessageEdited.v1'
-                        AND subject BETWEEN 'message:' || wanted.message AND 'message:' || wanted.message
-                        AND originator_version <= {until}
-                    ORDER BY subject DESC, originator_version DESC LIMIT 1)
-                UNION ALL
-                    SELECT originator_version FROM stored_events
-                    WHERE originator_id = {stream} AND subject = 'message:' || wanted.message
-                        AND topic IN ('room.ReactionAdded.v1', 'room.ReactionRemoved.v1')
-                        AND originator_version <= {until} AND coalesce(s.deleted > {until}, true)) kept
-            JOIN readable_events e ON e.originator_id = {stream} AND e.originator_version = kept.seq
-                AND e.subject = 'message:' || wanted.message
-            LEFT JOIN open_keys k ON k.key_id = e.key_id
-        WHERE e.originator_version <= {until}
-        ORDER BY e.originator_version
-    """  # noqa: S608 - placeholders
-
-
-def reactions_query(stream: str, messages: str) -> str:
-    """Return the query for how many events of reactions each message has; the arguments are as in `events_query`."""
-    return f"""
-        SELECT message, reactions FROM message_summaries
-        WHERE originator_id = {stream} AND message = ANY (CAST({messages} AS bigint[])) AND reactions > 0
-    """  # noqa: S608 - placeholders
-
-
+# The condition on both columns is that of the index `stored_events_members_idx`.
+_OF_MEMBERS = "starts_with(stream, 'room:') AND starts_with(subject, 'user:')"
+_KNOWN = f"""
+    SELECT EXISTS (SELECT FROM open_keys WHERE person = $1)
+        OR EXISTS (SELECT FROM stored_events WHERE originator_id = ANY ($2::uuid[]))
+        OR EXISTS (SELECT FROM stored_events WHERE {_OF_MEMBERS} AND subject = $3)
+"""  # noqa: S608 - constants
+_RECORDED = """
+    SELECT EXISTS (
+        SELECT FROM stored_events WHERE notification_id > $1 AND notification_id <= $2 AND recorded_by = $3)
+"""
+_ROOMS_ABOUT = f"""
+    SELECT DISTINCT stream FROM stored_events WHERE {_OF_MEMBERS} AND subject = $1 AND notification_id <= $2
+"""  # noqa: S608 - constants
+_ABOUT_MEMBER = f"""{ROWS}
+    WHERE e.originator_id = $1 AND e.subject IN ('settings', $2) AND e.originator_version <= $3
+    ORDER BY e.originator_version
+"""
 _LAST_BEFORE = """
     SELECT recorded_at FROM stored_events WHERE notification_id <= $1 ORDER BY notification_id DESC LIMIT 1
 """

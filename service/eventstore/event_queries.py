@@ -3,11 +3,12 @@
 Every read goes to the primary and has a deadline.
 """
 
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from service.domain.events import Recorded
 from service.domain.streams import stream_id
-from service.eventstore.serializer import EventSerializer
+from service.eventstore.serializer import ROW, EventSerializer
 from service.runtime.database_retry import retry_read
 
 if TYPE_CHECKING:
@@ -17,6 +18,10 @@ DEADLINE = 5.0
 """The default limit of a read in seconds."""
 
 
+MAX_REACTIONS = 2_000
+"""Events of reactions that one query reads, unless a single message has more."""
+
+
 class EventQueries:
     """Runs queries on the log through a pool of connections and decodes their rows.
 
@@ -24,7 +29,10 @@ class EventQueries:
     """
 
     def __init__(
-        self, database: "asyncpg.Pool[Any]", serializer: EventSerializer, deadline: float = DEADLINE
+        self,
+        database: "asyncpg.Pool[Any] | asyncpg.Connection[Any]",
+        serializer: EventSerializer,
+        deadline: float = DEADLINE,
     ) -> None:
         self._database = database
         self._serializer = serializer
@@ -46,6 +54,60 @@ class EventQueries:
 
     async def _value(self, query: str, *arguments: object) -> Any:
         return (await self._fetch(query, *arguments))[0][0]
+
+
+def portions(messages: Iterable[int], reactions: Mapping[int, int]) -> list[list[int]]:
+    """Split messages, in their order, into parts that one query reads each; `reactions` counts those of a message."""
+    parts: list[list[int]] = []
+    left = 0
+    for message in messages:
+        left -= reactions.get(message, 0)
+        if not parts or left < 0:
+            parts.append([])
+            left = MAX_REACTIONS - reactions.get(message, 0)
+        parts[-1].append(message)
+    return parts
+
+
+def events_query(stream: str, messages: str, until: str) -> str:
+    """Return the query for what decides how messages read as of a seq, in order; its arguments are placeholders.
+
+    It leaves out the edits that a later one replaced: of each message it finds the post, the newest edit, the deletion
+    and the reactions by their indexes (BETWEEN keeps the planner from going through the room, latest first). Reactions
+    are read whole, since their order matters; `portions` bounds them.
+    """
+    return f"""
+        SELECT {ROW}
+        FROM unnest(CAST({messages} AS bigint[])) AS wanted (message)
+            LEFT JOIN message_summaries s ON s.originator_id = {stream} AND s.message = wanted.message
+            CROSS JOIN LATERAL (
+                SELECT wanted.message AS seq
+                UNION ALL SELECT s.deleted
+                UNION ALL (
+                    SELECT originator_version FROM stored_events
+                    WHERE originator_id = {stream} AND topic = 'room.MessageEdited.v1'
+                        AND subject BETWEEN 'message:' || wanted.message AND 'message:' || wanted.message
+                        AND originator_version <= {until}
+                    ORDER BY subject DESC, originator_version DESC LIMIT 1)
+                UNION ALL
+                    SELECT originator_version FROM stored_events
+                    WHERE originator_id = {stream} AND subject = 'message:' || wanted.message
+                        AND topic IN ('room.ReactionAdded.v1', 'room.ReactionRemoved.v1')
+                        AND originator_version <= {until} AND coalesce(s.deleted > {until}, true)) kept
+            JOIN readable_events e ON e.originator_id = {stream} AND e.originator_version = kept.seq
+                AND e.subject = 'message:' || wanted.message
+            LEFT JOIN open_keys k ON k.key_id = e.key_id
+        WHERE e.originator_version <= {until}
+        ORDER BY e.originator_version
+    """  # noqa: S608 - placeholders
+
+
+def reactions_query(stream: str, messages: str) -> str:
+    """Return the query for how many events of reactions each message has; the arguments are as in `events_query`."""
+    return f"""
+        SELECT message, reactions FROM message_summaries
+        WHERE originator_id = {stream} AND message = ANY (CAST({messages} AS bigint[])) AND reactions > 0
+    """  # noqa: S608 - placeholders
 
 
 _HEAD = "SELECT coalesce(max(originator_version), 0) FROM stored_events WHERE originator_id = $1"

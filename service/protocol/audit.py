@@ -8,17 +8,33 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from service.domain.events import EVENTS, Visibility
 from service.protocol.commands import MAX_SEQ, RoomId, Seq, UserId
 from service.protocol.http import Query
 from service.protocol.room_as_of import MomentText, Shown, Standing, Standpoint, TimeText
 
+TypeName = Annotated[
+    str,
+    Meta(
+        description="The type of an event, as lines of `/audit/events` have it.",
+        extra_json_schema={"enum": sorted(event.__name__ for event in EVENTS.values())},
+    ),
+]
+
 
 class PersonViewQuery(Query, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """One person and a room, as of a moment: the seq of one of its events, or a time; both inclusive."""
+    """One person and a room, as of a moment: the seq of one of its events, a day or a time; all inclusive."""
 
     user_id: UserId
     room: RoomId
     at: MomentText | None = None
+
+
+class PersonRoomsQuery(Query, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """One person and all rooms, as of a day or a time; both inclusive."""
+
+    user_id: UserId
+    at: TimeText | None = None
 
 
 class Stretch(Shown, frozen=True, kw_only=True, rename="camel"):
@@ -53,11 +69,12 @@ class PersonView(Standpoint, frozen=True, kw_only=True, rename="camel", omit_def
     `visible` is true if the person could know of the room; `readable` has the events that they could read. `written`
     has the events that were certainly written to a connection, `perhaps_written` those that only a `merged` connection
     may have been written; `unknown` counts the connections for which neither is known. `standing` includes the read
-    marker.
+    marker. With `since`, the first moment of a day, `visible` and `readable` cover every moment of that day.
     """
 
     user_id: str
     room_id: str
+    since: str | None = None
     visible: bool
     readable: tuple[Stretch, ...]
     standing: Standing | None
@@ -65,6 +82,36 @@ class PersonView(Standpoint, frozen=True, kw_only=True, rename="camel", omit_def
     perhaps_written: tuple[Stretch, ...] = ()
     unknown: int
     sessions: tuple[SessionThen, ...]
+
+
+class RoomSeen(Shown, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """What a person could see of one of their rooms up to its event `seq`; the fields are those of `PersonView`."""
+
+    room_id: str
+    name: str
+    visibility: Visibility
+    seq: int
+    visible: bool
+    readable: tuple[Stretch, ...]
+    standing: Standing | None
+    written: tuple[Stretch, ...] = ()
+    perhaps_written: tuple[Stretch, ...] = ()
+
+
+class PersonRooms(Shown, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """What a person could see of every room that they had to do with by a moment, by room id.
+
+    These are the rooms with an event about the person: that they joined, were invited, left, were banned. `since` is as
+    in `PersonView`, `name` their display name at the moment. `unknown` counts the connections that were still open
+    then, or whose node died: what was written to them in any room is not known.
+    """
+
+    user_id: str
+    name: str | None = None
+    since: str | None = None
+    at: str
+    unknown: int
+    rooms: list[RoomSeen]
 
 
 class EventsQuery(Query, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
@@ -76,7 +123,7 @@ class EventsQuery(Query, frozen=True, kw_only=True, rename="camel", forbid_unkno
     after: Seq = 0
     room: RoomId | None = None
     person: UserId | None = None
-    type: str | None = None
+    type: TypeName | None = None
     from_: TimeText | None = msgspec.field(name="from", default=None)
     to: TimeText | None = None
     follow: bool = False

@@ -1,73 +1,110 @@
 """A room as of a moment, as an auditor requests and receives it: each a struct, as on the socket.
 
-A moment is the seq of a room's event or a time, both inclusive; none means now. In a document with a long list the
-list is its last field, so that it can be sent while it is being read (`service.audit.history`).
+A moment is the seq of a room's event, a time or a day in UTC, all inclusive; none means now. In a document
+with a long list the list is its last field, so that it can be sent while it is being read (`service.audit.history`).
 """
 
 import contextlib
 import re
-from datetime import UTC, datetime
-from typing import Annotated
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 
 from service.domain.events import Role, Visibility
 from service.protocol.commands import RoomId
-from service.protocol.forms import Form, form, shown
+from service.protocol.forms import shown
 from service.protocol.http import Query
 
-SEQ, TIME = r"[1-9][0-9]{0,15}", r"[0-9]{4}-[0-9]{2}-[0-9]{2}T.+"
+SEQ, DAY = r"[1-9][0-9]{0,15}", r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
+TIME = rf"{DAY}(T.+)?"
+MOMENT_FORM = (
+    "a day in UTC such as 2026-11-24, a time with its offset such as 2026-11-24T15:00:00Z, or the seq of an event, "
+    "which counts from 1"
+)
+TIME_FORM = "a day in UTC such as 2026-11-24, or a time with its offset such as 2026-11-24T15:00:00Z"
+
+
+def _text(form: str, description: str) -> Meta:
+    """Describe a text that `moment_of` checks, since its errors explain more than a pattern."""
+    return Meta(description=description, extra_json_schema={"pattern": f"^({form})$"})
+
+
 MomentText = Annotated[
     str,
-    form(
-        rf"\A({SEQ}|{TIME})\Z",
-        Form("a moment", "the seq of an event, from 1, or a time, RFC 3339", "2026-11-24T15:00:00Z"),
-        description="The seq of an event of the room, or a time, RFC 3339.",
-    ),
+    _text(f"{SEQ}|{TIME}", "The seq of an event of the room, a day (all of it, UTC), or a time, RFC 3339."),
 ]
-TimeText = Annotated[
-    str,
-    form(
-        rf"\A{TIME}\Z",
-        Form("a time", "a date, a time and its offset, RFC 3339", "2026-11-24T15:00:00Z"),
-        description="A time, RFC 3339.",
-    ),
-]
+TimeText = Annotated[str, _text(TIME, "A day (all of it, UTC), or a time, RFC 3339.")]
 
 Moment = int | datetime | None
+Part = Literal["before", "start", "end"]
+"""The moment that a day stands for: the last before it, its first or its last."""
+
+
+_FIRST = datetime.min.replace(tzinfo=UTC)
 
 
 class NoMoment(ValueError):
-    """A text is neither a seq nor a time; the message is a sentence."""
+    """A text is not a moment; the message is a sentence."""
 
 
-def moment_of(text: str | None) -> Moment:
-    """Return the moment that a text names, None if the text is None.
+def moment_of(text: str | None, day: Part = "end") -> Moment:
+    """Return the moment that a text names, None if the text is None; `day` is the part of a day without a time.
 
     Raises:
-        NoMoment: the text is neither a seq nor a time with its offset.
+        NoMoment: the text is neither a seq nor a day nor a time with its offset.
     """
     if text is None:
         return None
     if re.fullmatch(SEQ, text):
         return int(text)
+    if (time := _time(text, day)) is None:
+        raise NoMoment(f"'{shown(text)}' is not a moment: give {MOMENT_FORM}.")
+    return time
+
+
+def time_of(text: str, day: Part = "end") -> datetime:
+    """Return the time that a text names; `day` is the part of a day without a time.
+
+    Raises:
+        NoMoment: the text is neither a day nor a time with its offset.
+    """
+    if (time := _time(text, day)) is None:
+        raise NoMoment(f"'{shown(text)}' is not a time: give {TIME_FORM}.")
+    return time
+
+
+def day_of(text: str | None) -> datetime | None:
+    """Return the first moment of a day; None if the text is not a day."""
+    return _time(text, "start") if text is not None and re.fullmatch(DAY, text) else None
+
+
+def _time(text: str, day: Part) -> datetime | None:
     with contextlib.suppress(ValueError, OverflowError):  # the latter at the ends of the calendar
+        if re.fullmatch(DAY, text):
+            start = datetime.fromisoformat(text).replace(tzinfo=UTC)
+            last = start.replace(hour=23, minute=59, second=59, microsecond=999_999)
+            if day == "before" and start > _FIRST:
+                return start - timedelta.resolution
+            return last if day == "end" else start
         if (time := datetime.fromisoformat(text)).tzinfo is not None:
             return time.astimezone(UTC)
-    raise NoMoment(
-        f"'{shown(text)}' is neither a seq, which count from 1, nor a time such as 2026-11-24T15:00:00Z."
-    )
+    return None
 
 
 class RoomThenQuery(Query, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """A room as of a moment: the seq of one of its events, or a time; both inclusive."""
+    """A room as of a moment: the seq of one of its events, a day or a time; all inclusive."""
 
     room_id: RoomId
     at: MomentText | None = None
 
 
 class RoomChangesQuery(Query, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """The changes of a room between two moments, each the seq of one of its events or a time."""
+    """The changes of a room between two moments: each the seq of one of its events, a day or a time.
+
+    A day is included whole: `from` is the state before it, `to` the state after it.
+    """
 
     room_id: RoomId
     from_: MomentText = msgspec.field(name="from")

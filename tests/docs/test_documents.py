@@ -5,6 +5,7 @@ import re
 import pytest
 
 from service.config.settings import BY_VARIABLE
+from service.domain.events import EVENTS
 from service.errors import every_error
 from service.gateway.http.endpoint import Read
 from service.gateway.http.openapi import EVERY_READ
@@ -45,6 +46,12 @@ def test_every_command_is_documented_with_its_fields(command: type) -> None:
 @pytest.mark.parametrize("event", Outgoing.__subclasses__())
 def test_every_event_is_documented(event: type[Outgoing]) -> None:
     assert str(event.__struct_config__.tag) in PROTOCOL
+
+
+def test_the_types_of_events_that_auditors_filter_by_are_listed() -> None:
+    listed = HTTP.split("The values of `type` in `/audit/events`")[1].split(": ", 1)[1].split("\n\n")[0]
+    named = [name for name in re.findall(r"`(\w+)`", listed) if name != "malformed"]
+    assert named == sorted(event.__name__ for event in EVENTS.values())
 
 
 @pytest.mark.parametrize("setting", BY_VARIABLE)

@@ -7,7 +7,7 @@ the same request always gives the same answer.
 Documents are sent as pieces of JSON with their long list last, so a room of any length takes the same memory.
 """
 
-from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
 from datetime import datetime
 
 import msgspec
@@ -50,14 +50,21 @@ class RoomAsOf(msgspec.Struct, frozen=True):
     unreadable: tuple[int, ...]
 
 
-class AsOf:
-    """Reads rooms as of a moment."""
+Writer = Callable[
+    [msgspec.Struct, AsyncIterable[Sequence[msgspec.Struct]], Mapping[str, str]], AsyncIterator[bytes]
+]
+"""Writes a document whose last field is an empty list, with the items of that list; takes names by user id."""
 
-    def __init__(self, reader: AsOfReader) -> None:
+
+class AsOf:
+    """Reads rooms as of a moment; `write` makes pieces of JSON or of text."""
+
+    def __init__(self, reader: AsOfReader, write: Writer | None = None) -> None:
         self._reader = reader
+        self._write = write or json_pieces
 
     async def room(self, room: str, moment: Moment) -> AsyncIterator[bytes]:
-        """Return a `RoomThen` as pieces of JSON.
+        """Return a `RoomThen` in pieces.
 
         Raises:
             RoomNotFound: the room did not exist at that moment.
@@ -79,10 +86,10 @@ class AsOf:
             others=tuple(person for person in people if not person.role),
             messages=[],
         )
-        return _json_pieces(document, self._messages(found.state))
+        return self._write(document, self._messages(found.state), snapshot.names_in(found.standings))
 
     async def changes(self, room: str, begin: Moment, end: Moment) -> AsyncIterator[bytes]:
-        """Return a `RoomChanges` as pieces of JSON; the moments may come in either order.
+        """Return a `RoomChanges` in pieces; the moments may come in either order.
 
         Raises:
             RoomNotFound: the room did not exist at the later moment.
@@ -102,7 +109,8 @@ class AsOf:
             people=_changed_people(before.standings, after.standings),
             messages=[],
         )
-        return _json_pieces(document, self._message_changes(before.state, after.state))
+        names = snapshot.names_in(before.standings) | snapshot.names_in(after.standings)
+        return self._write(document, self._message_changes(before.state, after.state), names)
 
     async def at(self, room: str, moment: Moment) -> RoomAsOf:
         """Return a room at a moment.
@@ -164,8 +172,8 @@ class AsOf:
                 )
 
 
-async def _json_pieces(
-    document: msgspec.Struct, items: AsyncIterable[Sequence[msgspec.Struct]]
+async def json_pieces(
+    document: msgspec.Struct, items: AsyncIterable[Sequence[msgspec.Struct]], _names: Mapping[str, str]
 ) -> AsyncIterator[bytes]:
     """Yield a document whose last field is an empty list, with `items` in that list, and a newline.
 

@@ -5,7 +5,9 @@ Invariant: a line is one line. No character that a user wrote ends the line or m
 
 import json
 import re
+from collections.abc import Mapping
 from datetime import date, datetime
+from types import MappingProxyType
 from typing import Any, Literal
 
 import msgspec
@@ -42,16 +44,32 @@ def as_json(recorded: Recorded, *, stream: bool = False) -> bytes:
     return msgspec.json.encode(fields) + b"\n"
 
 
-def as_text(recorded: Recorded) -> bytes:
-    """Return an event as a line of text: seq, time, actor, type and fields."""
+def as_text(recorded: Recorded, names: Mapping[str, str] = MappingProxyType({})) -> bytes:
+    """Return an event as a line of text: seq, time, actor, type and fields; `names` are shown beside user ids."""
     kind = _CAPITAL.sub(" ", _type_name(recorded)).lower()
     details = [
-        f"{name}={_printable(value)}"
+        f"{name}={_printable(value)}{_named(name, value, names)}"
         for name, field in _fields(recorded).items()
         if (value := _value(recorded, name, field)) is not None and name != "ref"
     ]
-    text = f"{recorded.seq:>6}  {timestamp(recorded.at)}  {recorded.by}  {kind}"
+    text = f"{recorded.seq:>6}  {timestamp(recorded.at)}  {who(recorded.by, names)}  {kind}"
     return f"{text}: {' '.join(details)}\n".encode() if details else f"{text}\n".encode()
+
+
+def who(user: str, names: Mapping[str, str]) -> str:
+    """Return a user id with the name before it, if the user has another name than the id."""
+    name = names.get(user, user)
+    return user if name == user else f"{printable(name)} ({user})"
+
+
+def printable(text: str) -> str:
+    """Return text on one line, without characters that a terminal interprets."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def _named(field: str, value: object, names: Mapping[str, str]) -> str:
+    name = names.get(value, value) if field == "user" and isinstance(value, str) else value
+    return "" if name == value else f" ({printable(str(name))})"
 
 
 def _type_name(recorded: Recorded) -> str:
@@ -80,7 +98,7 @@ def _printable(value: object) -> str:
     if value is ERASED or value is UNREADABLE:
         return str(value)
     quoted = json.dumps(_plain(value), ensure_ascii=False, default=list)
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in quoted)
+    return printable(quoted)
 
 
 def _plain(value: object) -> object:

@@ -40,6 +40,12 @@ class PeopleAsOf(msgspec.Struct, frozen=True):
     damaged_names: frozenset[str]
     markers: Mapping[str, Recorded]
 
+    def reading(self, marker: Recorded | None) -> "PeopleAsOf":
+        """Return the same people with one read marker, that of another room."""
+        event = marker.event if marker else None
+        markers = {event.user: marker} if marker and isinstance(event, ReadMarkerMoved) else {}
+        return msgspec.structs.replace(self, markers=markers)
+
 
 def fold_room(room_id: str, events: Iterable[Recorded], head: int) -> RoomState:
     """Return a room as of the seq `head`, from the events about it and its people."""
@@ -89,6 +95,11 @@ def standings(state: RoomState, people: PeopleAsOf, at: datetime) -> dict[str, S
     """
     found = {user: _standing(state, user, people, at) for user in people_in(state)}
     return {user: standing for user, standing in found.items() if standing is not None}
+
+
+def names_in(standings: Mapping[str, Standing]) -> dict[str, str]:
+    """Return the names in standings, by user id."""
+    return {user: standing.name for user, standing in standings.items() if standing.name}
 
 
 def _standing(state: RoomState, user: str, people: PeopleAsOf, at: datetime) -> Standing | None:

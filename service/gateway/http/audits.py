@@ -12,6 +12,7 @@ from typing import cast
 from service.audit.access_log import AccessLog
 from service.audit.history.as_of import AsOf
 from service.audit.history.event_stream import Selection, Stream
+from service.audit.history.existence import require_known
 from service.audit.history.person_view import PersonViews
 from service.domain.events import EVENTS, AuditRead, Recorded
 from service.domain.permissions import require_role
@@ -27,6 +28,8 @@ from service.gateway.queries.views import Views
 from service.protocol.audit import (
     EventLine,
     EventsQuery,
+    PersonRooms,
+    PersonRoomsQuery,
     PersonView,
     PersonViewQuery,
     Reading,
@@ -34,15 +37,19 @@ from service.protocol.audit import (
     ReadingsQuery,
 )
 from service.protocol.events import timestamp
+from service.protocol.forms import shown
 from service.protocol.http import Query
 from service.protocol.room_as_of import (
     Moment,
     NoMoment,
+    Part,
     RoomChanges,
     RoomChangesQuery,
     RoomThen,
     RoomThenQuery,
+    day_of,
     moment_of,
+    time_of,
 )
 from service.realtime.user_cache import UserCache
 
@@ -74,7 +81,7 @@ class Audits:
 
     async def room_changes(self, caller: Caller, query: RoomChangesQuery) -> Chunks:
         """Show the difference in a room between two moments; `to` is now by default."""
-        begin, end = _moment("from", query.from_), _moment("to", query.to)
+        begin, end = _moment("from", query.from_, "before"), _moment("to", query.to)
         await self._record(caller, "changes", query, room=query.room_id)
         return self._sent(await AsOf(self.reader).changes(query.room_id, begin, end))
 
@@ -82,13 +89,20 @@ class Audits:
         """Show what a person could see of a room at a moment, what was sent to them, and what they had read."""
         moment = _moment("at", query.at)
         await self._record(caller, "view", query, room=query.room, person=query.user_id)
-        return await PersonViews(self.reader).view(query.user_id, query.room, moment)
+        return await PersonViews(self.reader).view(query.user_id, query.room, moment, day_of(query.at))
+
+    async def person_rooms(self, caller: Caller, query: PersonRoomsQuery) -> Chunks:
+        """Show what a person could see of every room that they had to do with, at a moment, by default now."""
+        time = _time("at", query.at, "end")
+        await self._record(caller, "view", query, person=query.user_id)
+        return self._sent(await PersonViews(self.reader).rooms(query.user_id, time, day_of(query.at)))
 
     async def events(self, caller: Caller, query: EventsQuery) -> Chunks:
         """Stream the log, an event a line, by position; with `follow` until the token expires."""
         wanted = _wanted(query)
         end = await self.reader.position()
         await self._record(caller, "events", query, room=query.room, person=query.person)
+        await require_known(self.reader, room=query.room, person=query.person)
         if query.follow:
             return self._sent(self.stream.follow(wanted, self._over(caller)))
         return self._sent(self.stream.lines(wanted, end))
@@ -170,32 +184,36 @@ def _require_owner(state: RoomState, user: str, at: datetime) -> None:
     require_role(state, user, "owner")
 
 
-def _moment(name: str, text: str | None) -> Moment:
+def _moment(name: str, text: str | None, day: Part = "end") -> Moment:
     try:
-        return moment_of(text)
+        return moment_of(text, day)
     except NoMoment as problem:
         raise BadParameter(problem=str(problem), parameter=name) from problem
 
 
-def _time(name: str, text: str | None) -> datetime | None:
-    moment = _moment(name, text)
-    assert not isinstance(moment, int)  # noqa: S101 - the parameter's pattern admits times alone
-    return moment
+def _time(name: str, text: str | None, day: Part) -> datetime | None:
+    try:
+        return time_of(text, day) if text is not None else None
+    except NoMoment as problem:
+        raise BadParameter(problem=str(problem), parameter=name) from problem
 
 
 def _wanted(query: EventsQuery) -> Selection:
     if query.type is not None and query.type not in TOPICS:
-        raise BadParameter(problem=f"There is no event {query.type}.", parameter="type")
+        known = ", ".join(sorted(TOPICS))
+        problem = f"There is no event type '{shown(query.type)}'. The types are: {known}."
+        raise BadParameter(problem=problem, parameter="type")
     if query.follow and query.to is not None:
         raise BadParameter(problem="A stream that is followed has no end; leave out `to`.", parameter="to")
     which = EventFilter(TOPICS[query.type] if query.type else None, query.person)
-    since, until = _time("from", query.from_), _time("to", query.to)
+    since, until = _time("from", query.from_, "start"), _time("to", query.to, "end")
     return Selection(after=query.after, since=since, until=until, room=query.room, which=which)
 
 
 _IN_A_ROOM = ("room_not_found",)
+_OF_A_PERSON = ("room_not_found", "user_not_found")
 AUDITS = (
-    Read("/audit/events", EventsQuery, EventLine, Audits.events, scope=AUDITOR, media=NDJSON),
+    Read("/audit/events", EventsQuery, EventLine, Audits.events, _OF_A_PERSON, AUDITOR, NDJSON),
     Read("/audit/rooms/{roomId}", RoomThenQuery, RoomThen, Audits.room_then, _IN_A_ROOM, AUDITOR),
     Read(
         "/audit/rooms/{roomId}/changes",
@@ -205,7 +223,17 @@ AUDITS = (
         _IN_A_ROOM,
         AUDITOR,
     ),
-    Read("/audit/people/{userId}/view", PersonViewQuery, PersonView, Audits.person_view, _IN_A_ROOM, AUDITOR),
+    Read(
+        "/audit/people/{userId}/rooms",
+        PersonRoomsQuery,
+        PersonRooms,
+        Audits.person_rooms,
+        ("user_not_found",),
+        AUDITOR,
+    ),
+    Read(
+        "/audit/people/{userId}/view", PersonViewQuery, PersonView, Audits.person_view, _OF_A_PERSON, AUDITOR
+    ),
     Read(
         "/api/rooms/{roomId}/readings",
         ReadingsQuery,

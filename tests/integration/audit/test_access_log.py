@@ -57,8 +57,8 @@ async def test_every_command_that_reads_is_recorded_with_what_it_asked_for(
             {"what": "changes", "asked": {"from": "2026-01-01T00:00:00.000000Z"}},
         ),
         (
-            ("person", "bob", "--room", "general", "--at", "2"),
-            {"what": "view", "person": "bob", "asked": {"at": "2"}},
+            ("person", "alice", "--room", "general", "--at", "2"),
+            {"what": "view", "person": "alice", "asked": {"at": "2"}},
         ),
         (("prove", "--room", "general", "--seq", "1"), {"what": "proof", "asked": {"seq": "1"}}),
         (("export", "--out", str(tmp_path / "export"), "--room", "general"), {"what": "export"}),

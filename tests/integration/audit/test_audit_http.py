@@ -9,7 +9,9 @@ import httpx
 import pytest
 import yaml
 
+from service.domain.events import EVENTS
 from service.gateway.http.audits import MAX_READS
+from tests.support.audit.proof import all_sealed
 from tests.support.clients.native import Client, Refused, client, raw
 from tests.support.environment import ROOT, environment, token
 from tests.support.eventstore.log_node import stored
@@ -20,12 +22,14 @@ from tests.support.servers.databases import Database
 from tests.support.waiting import until
 
 ROOM, CHANGES, VIEW = "/audit/rooms/{roomId}", "/audit/rooms/{roomId}/changes", "/audit/people/{userId}/view"
+ROOMS = "/audit/people/{userId}/rooms"
 READINGS = "/api/rooms/{roomId}/readings"
 OF_THE_AUDITOR = (
     "/audit/events",
     "/audit/rooms/general",
     "/audit/rooms/general/changes?from=1",
     "/audit/people/bob/view?room=general",
+    "/audit/people/bob/rooms",
 )
 
 
@@ -60,12 +64,19 @@ async def test_a_room_a_difference_and_a_view_are_those_of_the_commands(
                 VIEW,
                 ("person", "bob", "--room", "general", "--at", "4"),
             ),
+            ("/audit/people/bob/rooms", ROOMS, ("person", "bob")),
         ):
             answer = await ann.get(path)
             assert answer.status_code == 200
             code, out, words = await run(env, "audit", *command)
             assert (code, words) == (0, "")
-            assert json.loads(out) == promised(answer, template)
+            moment = (
+                {"at"} if template == ROOMS else set()
+            )  # of two readings, without a time each is as of its own
+            told, shown = json.loads(out), promised(answer, template)
+            assert {key: told[key] for key in told.keys() - moment} == {
+                key: shown[key] for key in shown.keys() - moment
+            }
         then, now = [
             (await ann.get(f"/audit/rooms/general{moment}")).json()["messages"] for moment in ("?at=4", "")
         ]
@@ -102,11 +113,71 @@ async def test_the_log_is_streamed_from_any_cursor_and_each_reading_is_in_it(
                 ["MessageEdited"],
             ),
             ({"room": "general", "person": "alice", "type": "MessagePosted", "after": str(2**53 - 1)}, []),
-            ({"room": "nowhere"}, []),
-            ({"person": "nobody"}, []),
         ):
             found = await ann.get("/audit/events", params=asked)
             assert [json.loads(line)["type"] for line in found.text.splitlines()] == kinds
+
+
+@pytest.mark.usefixtures("projector")
+async def test_an_unknown_room_or_person_is_an_error_in_every_route_and_command(
+    general: Process, database: Database
+) -> None:
+    async with visitor(general, "ann", "auditor") as ann:
+        for path, code in (
+            ("/audit/events?room=nowhere", "room_not_found"),
+            ("/audit/events?person=nobody", "user_not_found"),
+            (
+                "/audit/events?person=nobody&follow=true",
+                "user_not_found",
+            ),  # its own readings do not make it known
+            ("/audit/rooms/nowhere", "room_not_found"),
+            ("/audit/rooms/nowhere/changes?from=1", "room_not_found"),
+            ("/audit/people/nobody/view?room=general", "user_not_found"),
+            ("/audit/people/bob/view?room=nowhere", "room_not_found"),
+            ("/audit/people/nobody/rooms", "user_not_found"),
+        ):
+            answer = await ann.get(path)
+            assert (answer.status_code, answer.json()["code"]) == (404, code), path
+        assert (await ann.get("/audit/events?person=ann&type=AuditRead")).text, (
+            "who only reads is on the record"
+        )
+    await all_sealed(database)
+    env = environment(database)
+    unknown_room, unknown_person = "There is no room nowhere.\n", "There is no person nobody on the record.\n"
+    for command, words in (
+        (("replay", "--room", "nowhere"), unknown_room),
+        (("room", "nowhere"), unknown_room),
+        (("room", "nowhere", "--diff", "1"), unknown_room),
+        (("person", "nobody"), unknown_person),
+        (("person", "nobody", "--room", "general"), unknown_person),
+        (("person", "bob", "--room", "nowhere"), unknown_room),
+        (("prove", "--room", "nowhere", "--seq", "1"), unknown_room),
+        (("export", "--out", "case", "--room", "nowhere"), unknown_room),
+        (("export", "--out", "case", "--person", "nobody"), unknown_person),
+        (("hold", "--room", "nowhere", "--ground", "x"), unknown_room),
+        (("hold", "--person", "nobody", "--ground", "x"), unknown_person),
+        (("retention", "--room", "nowhere", "--days", "1"), unknown_room),
+        (("erase", "--person", "nobody", "--ground", "x"), unknown_person),
+    ):
+        assert await run(env, "audit", *command) == (1, "", words), command
+
+
+async def test_a_day_without_a_time_is_the_whole_day(general: Process, database: Database) -> None:
+    await ended(database, 2)
+    async with visitor(general, "ann", "auditor") as ann:
+        (first,) = await stored(
+            database, "SELECT min(recorded_at) AS at, max(recorded_at) AS last FROM stored_events"
+        )
+        day = {"from": first["at"].date().isoformat(), "to": first["last"].date().isoformat()}
+        posted = (await ann.get("/audit/events", params={"type": "MessagePosted", **day})).text.splitlines()
+        assert [json.loads(line)["content"] for line in posted] == ["one"]
+        whole = (await ann.get("/audit/rooms/general")).json()
+        assert (await ann.get(f"/audit/rooms/general?at={day['to']}")).json()["messages"] == whole["messages"]
+        changes = (await ann.get(f"/audit/rooms/general/changes?from={day['from']}&to={day['to']}")).json()
+        assert (changes["from"], len(changes["messages"])) == ({"seq": 0}, 1)
+        seen = promised(await ann.get(f"/audit/people/bob/rooms?at={day['to']}"), ROOMS)
+        assert (seen["since"][:10], seen["rooms"][0]["readable"]) == (day["to"], [{"first": 1, "last": 5}])
+        assert (await ann.get("/audit/events?to=2020-01-01&from=2019-12-31")).text == ""
 
 
 @pytest.mark.timeout(300)
@@ -244,7 +315,7 @@ EVERY = yaml.safe_load((ROOT / "docs" / "reference" / "openapi.yaml").read_text(
 
 def test_every_address_of_the_record_is_among_those_tested_here() -> None:
     of_the_record = {path for path in EVERY if path.startswith("/audit")}
-    assert of_the_record == {"/audit/events", ROOM, CHANGES, VIEW}
+    assert of_the_record == {"/audit/events", ROOM, CHANGES, VIEW, ROOMS}
     assert len(OF_THE_AUDITOR) == len(of_the_record)
 
 
@@ -275,6 +346,7 @@ async def test_every_reading_is_recorded_as_it_was_asked_for(general: Process, d
                 {"what": "changes", "room": "general", "asked": {"from": "1", "to": "2"}},
             ),
             ("/audit/people/bob/view?room=general", {"what": "view", "room": "general", "person": "bob"}),
+            ("/audit/people/bob/rooms", {"what": "view", "person": "bob"}),
             ("/audit/rooms/nowhere", {"what": "room", "room": "nowhere"}),
         ):
             await ann.get(path)
@@ -299,8 +371,8 @@ async def test_what_cannot_be_recorded_is_not_given(general: Process, database: 
         ("/audit/rooms/general?at=2026-01-01T00:00:00", "at"),
         ("/audit/rooms/general?when=4", "when"),
         ("/audit/rooms/general?at=0001-01-01T00:00:00%2B14:00", "at"),
-        ("/audit/rooms/general/changes?from=0", ""),
-        ("/audit/events?from=4", ""),
+        ("/audit/rooms/general/changes?from=0", "from"),
+        ("/audit/events?from=4", "from"),
         ("/audit/events?type=MessageShouted", "type"),
         ("/audit/events?follow=true&to=2026-01-01T00:00:00Z", "to"),
         ("/audit/events?after=-1", "after"),
@@ -312,6 +384,8 @@ async def test_what_cannot_be_recorded_is_not_given(general: Process, database: 
         ("/audit/events?to=tomorrow", "to"),
         ("/audit/events?room=general&rooms=other", "rooms"),
         ("/audit/people/bob/view", ""),
+        ("/audit/people/bob/rooms?at=4", "at"),
+        ("/audit/people/bob/rooms?at=2026-02-30", "at"),
     ],
 )
 async def test_a_wrong_parameter_is_named_and_nothing_is_recorded(
@@ -322,8 +396,15 @@ async def test_a_wrong_parameter_is_named_and_nothing_is_recorded(
         problem = answer.json()
         assert (answer.status_code, problem["code"]) == (400, "malformed")
         assert not parameter or problem["parameter"] == parameter
+        assert "regex" not in problem["detail"] or parameter in ("room", "person"), problem["detail"]
         assert (await ann.get("/audit/rooms/nowhere")).json()["code"] == "room_not_found"
     assert len(await readings(database)) == 1
+
+
+async def test_an_unknown_type_is_refused_with_the_types_there_are(node: Process) -> None:
+    async with visitor(node, "ann", "auditor") as ann:
+        detail = (await ann.get("/audit/events?type=Message%0APosted")).json()["detail"]
+    assert all(event.__name__ in detail for event in EVENTS.values())
 
 
 async def test_owners_are_shown_who_read_their_room_where_that_is_the_policy(database: Database) -> None:
@@ -340,7 +421,7 @@ async def test_owners_are_shown_who_read_their_room_where_that_is_the_policy(dat
             "/audit/rooms/ours",
             "/audit/rooms/other",
             "/audit/events?person=bob",
-            "/audit/events?person=eve",
+            "/audit/events?person=alice",
             "/audit/events",
         ):
             assert (await ann.get(path)).status_code == 200

@@ -1,8 +1,11 @@
 """The commands of docs/guides/audit-a-room.md, and the output that it shows."""
 
 import asyncio
+import contextlib
 import os
+import pty
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -40,12 +43,21 @@ def plain(said: str) -> str:
     return re.sub(r"[0-9]+", "0", re.sub(r"\n+", "\n", said))
 
 
-async def typed(command: str, env: dict[str, str], place: Path) -> str:
-    """Return what a shell shows of a command."""
-    process = await asyncio.create_subprocess_shell(
-        command, cwd=place, env=env, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
-    )
-    return (await process.communicate())[0].decode()
+def typed(command: str, env: dict[str, str], place: Path) -> str:
+    """Return what a terminal shows of a command."""
+    parent, child = pty.openpty()
+    try:
+        subprocess.run(
+            ["/bin/sh", "-c", command], check=False, cwd=place, env=env, stdout=child, stderr=child
+        )
+    finally:
+        os.close(child)
+    shown = b""
+    with contextlib.suppress(OSError):  # what the other end is closed with
+        while part := os.read(parent, 65_536):
+            shown += part
+    os.close(parent)
+    return shown.decode().replace("\r\n", "\n")
 
 
 @pytest.mark.timeout(300)
@@ -66,6 +78,6 @@ async def test_each_step_prints_what_the_page_says(node: Process, database: Data
     assert len(steps) > 8
     for command, said in steps:
         await all_sealed(database)  # the reading before, too
-        out = await typed(command, env, tmp_path)
+        out = await asyncio.to_thread(typed, command, env, tmp_path)
         begins, more, _ = said.partition(" ...\n")
         assert plain(out if not more else out[: len(begins)]) == plain(begins), command

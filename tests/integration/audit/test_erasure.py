@@ -131,6 +131,7 @@ def in_files(database: Database) -> bool:
             "VACUUM FULL read_models.messages_v2",
             "VACUUM FULL read_models.rooms_v2",
             "VACUUM FULL read_models.people_v1",
+            "VACUUM FULL read_models.profiles_v1",
             "VACUUM FULL person_keys",
             "CHECKPOINT",
         ):

@@ -103,6 +103,7 @@ CHANGED_BY: dict[str, set[str]] = {
     "read_receipts": {"ReadMarkerMoved"},
     "unread_markers": {"UnreadMarkerMoved"},
     "people": {"PersonNamed", "SessionOpened", "PersonErased"},
+    "profiles": {"PersonNamed", "MemberJoined", "PersonErased"},
 }
 CHANGED_BY["rooms"] = {
     *("RoomOpened", "RoomRenamed", "RoomTopicChanged", "RoomArchived", "RoomReopened"),
@@ -118,6 +119,8 @@ LOSSES = {"PersonErased", "ContentExpired"}
 """Events outside rooms that change a read model, and that no command of a client leads to."""
 ARRIVALS = {"PersonNamed", "SessionOpened"}
 """Events of connections, which are recorded at any time."""
+OF_PEOPLE = {"people", "profiles"}
+"""Read models of which a row says nothing: they have people once, whatever follows."""
 BY_OPERATORS = {"RoomRetentionChanged"}
 """Events of rooms that no command of a client leads to."""
 
@@ -427,8 +430,8 @@ async def reading(database: Database) -> AsyncIterator[Record]:
 async def done(record: Record, row: Row, before: int, models: dict[str, str]) -> dict[str, Any]:
     """Return where the log and the read models have not what a row says, since they were as they were."""
     events, now = await record.since(before), await record.models()
-    changed = {name for name, digest in now.items() if digest != models[name]} - {"people"}
-    meant = {name for name, by in CHANGED_BY.items() if by & set(row.log)}
+    changed = {name for name, digest in now.items() if digest != models[name]} - OF_PEOPLE
+    meant = {name for name, by in CHANGED_BY.items() if by & set(row.log)} - OF_PEOPLE
     if not await record.about_public_rooms(before):
         meant -= {"directory"}  # where no other room may be
     wrong = {"log": (events, row.log)} if events != list(row.log) else {}

@@ -7,11 +7,12 @@ from service.domain.events import (
     MemberLeft,
     MessageDeleted,
     MessagePosted,
+    PersonNamed,
     ReadMarkerMoved,
     RoomOpened,
     UnreadMarkerMoved,
 )
-from service.domain.streams import reader_stream, room_stream
+from service.domain.streams import person_stream, reader_stream, room_stream
 from tests.support.oracles.projected_log import Act, World
 
 GENERAL = room_stream("general")
@@ -34,6 +35,10 @@ def unread_after(message: int, marker: int, by: str = "alice") -> Act:
 
 def joined(by: str) -> Act:
     return by, GENERAL, (MemberJoined(user=by),)
+
+
+def named(by: str, name: str | None) -> Act:
+    return by, person_stream(by), (PersonNamed(user=by, name=name),)
 
 
 def left(by: str) -> Act:

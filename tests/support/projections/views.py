@@ -24,4 +24,4 @@ def counted(log: Sequence[Recorded]) -> list[Row]:
     ]
 
 
-VIEWS = ("messages", "memberships", "read_receipts", "rooms", "daily_activity")
+VIEWS = ("messages", "memberships", "read_receipts", "rooms", "daily_activity", "people", "daily_totals")

@@ -39,6 +39,9 @@ ADDED_INDEXES = {
     " USING brin (recorded_at)",
     "stored_events_rules_idx": "CREATE INDEX stored_events_rules_idx ON SCHEMA.stored_events"
     " USING btree (originator_id, originator_version) WHERE (topic = 'room.RoomRetentionChanged.v1'::text)",
+    "stored_events_members_idx": "CREATE INDEX stored_events_members_idx ON SCHEMA.stored_events"
+    " USING btree (subject, originator_id)"
+    " WHERE (starts_with(stream, 'room:'::text) AND starts_with(subject, 'user:'::text))",
     "stored_events_people_idx": "CREATE INDEX stored_events_people_idx ON SCHEMA.stored_events"
     " USING btree (originator_id, topic, originator_version) WHERE starts_with(stream, 'person:'::text)",
     "stored_events_edits_idx": "CREATE INDEX stored_events_edits_idx ON SCHEMA.stored_events"

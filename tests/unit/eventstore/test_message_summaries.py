@@ -14,8 +14,9 @@ from service.domain.events import Event, MessageDeleted, MessageEdited, Reaction
 from service.domain.message import MessageSummary
 from service.domain.streams import room_stream, stream_id
 from service.embedded import Servers
-from service.eventstore.as_of_reader import _ABOUT_MESSAGES, MAX_REACTIONS, AsOfReader, portions
+from service.eventstore.as_of_reader import _ABOUT_MESSAGES, AsOfReader
 from service.eventstore.connections import PLANS, Connector
+from service.eventstore.event_queries import MAX_REACTIONS, portions
 from tests.support.eventstore.log_node import GENERAL, message, node, stored
 from tests.support.oracles import histories
 from tests.support.oracles.histories import ROOMS, USERS, Wish

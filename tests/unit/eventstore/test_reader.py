@@ -36,6 +36,7 @@ from service.domain.commands import (
     UpdateRoom,
 )
 from service.domain.events import (
+    MemberJoined,
     MessageDeleted,
     MessageEdited,
     PersonNamed,
@@ -60,6 +61,7 @@ from service.domain.streams import (
 from service.encryption.keyring import KeyRing
 from service.errors import Refusal
 from service.eventstore import appender as appending
+from service.eventstore import as_of_reader
 from service.eventstore import reader as read
 from service.eventstore.connections import PLANS, Connector
 from service.eventstore.serializer import EventSerializer
@@ -265,6 +267,29 @@ async def test_people_are_read_by_their_own_streams_in_a_log_of_one_large_room(d
         text = "\n".join(row[0] for row in plan)
         assert "stored_events_people_idx" in text
         assert "notification_id_idx" not in text
+
+
+async def test_the_rooms_of_a_person_are_found_by_an_index(database: Database) -> None:
+    async with node(database) as one:
+        await one.open_room("alice")
+        for number in range(10):
+            entries = [await one.entry(message(), guard=(), decided_on=2) for _ in range(100)]
+            await asyncio.gather(*map(one.appender.offer, entries))
+            await one.append(MemberJoined(user=f"user{number}"), guard=(), decided_on=2)
+        await stored(database, "ANALYZE stored_events")
+        connection = await Connector(database.app_url, 20).connect(PLANS)
+        for query, arguments in (
+            (as_of_reader._ROOMS_ABOUT, ("user:user3", 10_000)),
+            (as_of_reader._KNOWN, ("user3", [], "user:user3")),
+        ):
+            plan = await connection.fetch(f"EXPLAIN (ANALYZE, FORMAT TEXT) {query}", *arguments)
+            text = "\n".join(row[0] for row in plan)
+            assert "stored_events_members_idx" in text, text
+            assert "Seq Scan on stored_events" not in text, text
+        await connection.close()
+        reader = as_of_reader.AsOfReader(one.pool, one.serializer)
+        assert await reader.rooms_about("user3", await reader.position()) == ["general"]
+        assert await reader.rooms_about("user3", 0) == []
 
 
 async def test_a_person_of_many_names_is_read_by_the_last(database: Database) -> None:

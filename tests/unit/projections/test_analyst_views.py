@@ -5,7 +5,7 @@ before the projector had heard of them, after, or never.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 from hypothesis import Phase, example, given, settings
@@ -21,6 +21,9 @@ from tests.support.oracles.histories import USERS, Wish
 from tests.support.oracles.projected_log import world
 from tests.support.projections.views import VIEWS, counted
 from tests.support.servers.databases import Database, fresh_database
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 # Each example is a database of its own, so to shrink one would outlast the time limit of a test; they are small anyway.
 slow = settings(max_examples=20, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
@@ -73,6 +76,8 @@ async def test_every_view_is_a_slow_fold_of_the_log(
         "read_receipts": read_receipts(log),
         "rooms": rooms(log),
         "daily_activity": counted(log),
+        "people": people(log, erased, shown["people"]),
+        "daily_totals": totals(log),
     }
 
 
@@ -92,9 +97,39 @@ def messages(log: Sequence[Recorded], erased: str | None) -> Rows:
     found = [row for name in rooms_of(log) for row in read_models.messages_of(log, name)]
     return [
         (row.room_id, row.id, row.user_id, None if row.user_id == erased else row.content, row.created_at,
-         row.reply_to, list(row.mentions))
+         row.reply_to, list(row.mentions), row.edited_at, row.deleted_at,
+         "deleted" if row.deleted_at else "erased" if row.user_id == erased else None)
         for row in found
     ]  # fmt: skip
+
+
+def people(log: Sequence[Recorded], erased: str | None, shown: Rows) -> Rows:
+    """Return the expected rows; an erasure is later than `log`, and its time is the one shown."""
+    first: dict[str, datetime] = {}
+    named: dict[str, Any] = {}
+    for r in log:
+        if isinstance(r.event, log_of.PersonNamed | log_of.MemberJoined):
+            first.setdefault(r.event.user, r.at)
+        if isinstance(r.event, log_of.PersonNamed):
+            named[r.event.user] = r
+    at = {row[0]: (row[3], row[4]) for row in shown}
+    if erased is not None:
+        first.setdefault(erased, at[erased][0])
+        assert at[erased][1] >= log[-1].at
+    return [
+        (user, None if user == erased or user not in named else named[user].event.name,
+         named[user].at if user in named else None, first[user], at[user][1] if user == erased else None)
+        for user in sorted(first)
+    ]  # fmt: skip
+
+
+def totals(log: Sequence[Recorded]) -> Rows:
+    rows = counted(log)
+    return [
+        (day, sum(row[3] for row in of_day), len({row[2] for row in of_day}), len({row[1] for row in of_day}))
+        for day in sorted({row[0] for row in rows})
+        for of_day in ([row for row in rows if row[0] == day],)
+    ]
 
 
 def memberships(log: Sequence[Recorded]) -> Rows:
@@ -133,7 +168,9 @@ def rooms(log: Sequence[Recorded]) -> Rows:
         assert isinstance(opened, log_of.RoomOpened)
         posts = [r for r in own if isinstance(r.event, MessagePosted)]
         last = (posts[-1].seq, posts[-1].at) if posts else (None, None)
-        found.append((name, names[-1], opened.visibility, own[0].at, own[0].by, own[-1].seq, *last))
+        members = sum(row[0] == name and row[5] is None for row in memberships(log))
+        settings = (name, names[-1], opened.visibility, own[0].at, own[0].by)
+        found.append((*settings, own[-1].seq, *last, len(posts), members))
     return found
 
 

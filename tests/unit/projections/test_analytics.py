@@ -9,9 +9,14 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
+from projections import profiles
+from projections.check import verify
+from service.audit.privacy.erasure import erase
+from service.domain.events import MessageEdited, RoomOpened
+from service.domain.streams import room_stream
 from tests.support.audit.retention import fill, run
 from tests.support.oracles.projected_log import World
-from tests.support.projections.events import OPENED, joined, left, read, said
+from tests.support.projections.events import GENERAL, OPENED, deleted, joined, left, named, read, said
 from tests.support.projections.views import VIEWS
 
 if TYPE_CHECKING:
@@ -59,6 +64,72 @@ async def test_the_views_show_what_happened(here: World, analyst: "Analyst") -> 
     assert [(row["user_id"], row["messages"]) for row in rows["daily_activity"]] == [("alice", 1), ("bob", 1)]
 
 
+async def test_people_have_their_names_and_erased_ones_none(here: World, analyst: "Analyst") -> None:
+    await here.happen(
+        OPENED, named("alice", "Alice Ng"), joined("bob"), named("bob", "B\u202eob"), named("carol", None)
+    )
+    await here.project()
+    query = (
+        "SELECT user_id, name, named_at IS NOT NULL, erased_at IS NOT NULL FROM analytics.people ORDER BY 1"
+    )
+    assert [tuple(row) for row in await analyst.fetch(query)] == [
+        ("alice", "Alice Ng", True, False),
+        ("bob", "Bob", True, False),
+        ("carol", None, True, False),
+    ]
+    await erase(here.node.pool, "alice", ground="g", by="root", deadline=20)
+    assert tuple((await analyst.fetch(query))[0]) == ("alice", None, True, False), (
+        "before the projector is there"
+    )
+    assert (await here.rows(profiles.PROJECTION))[0]["name"] == "Alice Ng"
+    await here.project()
+    assert tuple((await analyst.fetch(query))[0]) == ("alice", None, True, True)
+    assert (await here.rows(profiles.PROJECTION))[0]["name"] is None
+    report = await verify(here.connection, here.node.serializer, profiles.PROJECTION)
+    assert report["equal"], report
+
+
+async def test_why_content_is_null(here: World, analyst: "Analyst") -> None:
+    await here.happen(
+        OPENED,
+        joined("bob"),
+        joined("carol"),
+        *(said(text, by) for text, by in (("kept", "alice"), ("mine", "bob"), ("gone", "alice"))),
+        deleted(7),
+        ("alice", GENERAL, (MessageEdited(message=5, content="kept, edited"),)),
+    )
+    await here.project()
+    await erase(here.node.pool, "bob", ground="g", by="root", deadline=20)
+    query = "SELECT content, content_missing, edited_at IS NOT NULL, deleted_at IS NOT NULL FROM analytics.messages"
+    for _ in range(2):  # before the projector has reached the erasure, and after it
+        found = [tuple(row) for row in await analyst.fetch(f"{query} ORDER BY message_id")]
+        assert found == [
+            ("kept, edited", None, True, False),
+            (None, "erased", False, False),
+            (None, "deleted", False, True),
+        ]
+        await here.project()
+
+
+async def test_counts_are_whole_numbers_and_never_null(here: World, analyst: "Analyst") -> None:
+    await here.happen(OPENED, ("alice", room_stream("empty"), (RoomOpened(name="Empty"),)), said("one"))
+    await here.project()
+    for view, columns in (
+        ("rooms", ("messages", "members")),
+        ("daily_totals", ("messages", "writers", "rooms")),
+    ):
+        for row in await analyst.fetch(f"SELECT * FROM analytics.{view}"):  # noqa: S608 - ours
+            assert all(type(row[column]) is int for column in columns), row
+    assert (
+        await analyst.fetch(
+            "SELECT 1 FROM information_schema.columns WHERE table_schema = 'analytics' AND data_type = 'numeric'"
+        )
+        == []
+    )
+    rows = await analyst.fetch("SELECT messages, members FROM analytics.rooms ORDER BY room_id")
+    assert [tuple(row) for row in rows] == [(0, 0), (1, 1)]
+
+
 async def test_counts_of_the_views_agree_with_the_log(here: World, analyst: "Analyst") -> None:
     await here.happen(
         OPENED, joined("bob"), *(said(f"no. {number}") for number in range(20)), said("x", "bob")
@@ -86,8 +157,10 @@ async def test_words_that_were_carried_over_show_and_those_that_expired_do_not(
     await here.project()
     await run(here.node)
     for _ in range(2):  # at once, and when the projector has come past it
-        found = await analyst.fetch("SELECT content FROM analytics.messages ORDER BY room_id, message_id")
+        query = "SELECT content, content_missing FROM analytics.messages ORDER BY room_id, message_id"
+        found = await analyst.fetch(query)
         assert [row["content"] for row in found] == [None, None, None, "recent", "elsewhere"]
+        assert [row["content_missing"] for row in found] == [*["expired"] * 3, None, None]
         await here.project()
 
 

@@ -74,7 +74,7 @@ async def test_the_rows_of_the_first_versions_are_carried_over(old_database: Dat
         for projection in (
             one
             for one in PROJECTIONS
-            if one.name not in ("activity", "directory", "people", "unread_markers")
+            if one.name not in ("activity", "directory", "people", "profiles", "unread_markers")
         ):  # which are newer, and begin at 0 or at the end
             report = await verify(here.connection, here.node.serializer, projection)
             assert report["equal"], report
@@ -102,7 +102,7 @@ async def test_tallies_follow_from_the_messages_that_were_there(
         ]
         gone = [deleted(number, "alice") for number in (4, 5, 6, 1023, 1024, 1025, 1100)]
         await here.happen(OPENED, joined("bob"), *talk, *gone)
-        newer = ("tallies", "directory", "people", "unread_markers")
+        newer = ("tallies", "directory", "people", "profiles", "unread_markers")
         await here.project(*(one for one in PROJECTIONS if one.name not in newer))
         await here.happen(said("not projected yet", "bob"), deleted(8, "bob"))
         assert "0017_tallies" in upgrade(old_database)

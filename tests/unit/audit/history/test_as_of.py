@@ -34,7 +34,8 @@ from service.domain.streams import person_stream, reader_stream, room_stream
 from service.embedded import Servers
 from service.errors import RoomNotFound
 from service.eventstore.as_of_reader import AsOfReader
-from service.protocol.room_as_of import Moment, NoMoment, moment_of
+from service.protocol.forms import shown
+from service.protocol.room_as_of import Moment, NoMoment, day_of, moment_of, time_of
 from tests.support.eventstore.log_node import GENERAL, message, stored
 from tests.support.oracles import histories, room_as_of
 from tests.support.oracles.histories import ROOMS, Wish
@@ -256,7 +257,38 @@ def test_a_moment_is_a_seq_or_a_time(text: str | None, moment: Moment) -> None:
     assert moment_of(text) == moment
 
 
-@pytest.mark.parametrize("text", ["", "0", "-1", "٤", "yesterday", "2026-11-24T15:00:00", "1" * 17, "1\n"])
-def test_anything_else_is_no_moment(text: str) -> None:
-    with pytest.raises(NoMoment, match="neither a seq"):
-        moment_of(text)
+NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
+WHOLE_DAY = (
+    NOON.replace(hour=0) - timedelta(microseconds=1),
+    NOON.replace(hour=0),
+    NOON.replace(hour=23, minute=59, second=59, microsecond=999_999),
+)
+
+
+def test_a_day_without_a_time_is_the_whole_day_in_utc() -> None:
+    for moment in (moment_of, time_of):
+        assert (
+            moment("2026-11-24", "before"),
+            moment("2026-11-24", "start"),
+            moment("2026-11-24"),
+        ) == WHOLE_DAY
+    assert moment_of("0001-01-01", "before") == datetime(1, 1, 1, tzinfo=UTC)
+    assert (day_of("2026-11-24"), day_of("2026-11-24T00:00:00Z"), day_of("4")) == (WHOLE_DAY[1], None, None)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "0", "-1", "٤", "yesterday", "2026-11-24T15:00:00", "2026-02-30", "2026-11-24 ", "1" * 17, "1\n"],
+)
+def test_anything_else_is_no_moment_and_the_error_has_an_example(text: str) -> None:
+    for moment in (moment_of, time_of):
+        with pytest.raises(
+            NoMoment, match=r"is not a (moment|time): give a day in UTC such as 2026-11-24"
+        ) as caught:
+            moment(text)
+        assert str(caught.value).startswith(f"'{shown(text)}' is not a ")
+
+
+def test_a_seq_is_no_time() -> None:
+    with pytest.raises(NoMoment, match="'41' is not a time"):
+        time_of("41")

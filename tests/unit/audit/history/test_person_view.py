@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -10,7 +11,9 @@ import pytest
 from service.audit.history import person_view
 from service.audit.history.person_view import PersonViews
 from service.domain.events import (
+    AuditRead,
     MemberBanned,
+    MemberInvited,
     MemberJoined,
     MemberLeft,
     ReadMarkerMoved,
@@ -19,8 +22,8 @@ from service.domain.events import (
     SessionOpened,
     Visibility,
 )
-from service.domain.streams import reader_stream, session_stream
-from service.errors import RoomNotFound
+from service.domain.streams import AUDIT, reader_stream, room_stream, session_stream
+from service.errors import PersonUnknown, RoomNotFound
 from service.eventstore.as_of_reader import AsOfReader
 from service.protocol.room_as_of import Moment
 from tests.support.eventstore.log_node import GENERAL, message
@@ -34,9 +37,18 @@ async def here(database: Database) -> AsyncIterator[World]:
         yield made
 
 
-async def view(here: World, user: str, moment: Moment = None) -> Any:
-    views = PersonViews(AsOfReader(here.node.pool, here.node.serializer))
-    return json.loads(msgspec.json.encode(await views.view(user, "general", moment)))
+def reader(here: World) -> AsOfReader:
+    return AsOfReader(here.node.pool, here.node.serializer)
+
+
+async def view(here: World, user: str, moment: Moment = None, since: datetime | None = None) -> Any:
+    views = PersonViews(reader(here))
+    return json.loads(msgspec.json.encode(await views.view(user, "general", moment, since)))
+
+
+async def all_rooms(here: World, user: str, time: datetime | None = None) -> Any:
+    pieces = await PersonViews(reader(here)).rooms(user, time)
+    return json.loads(b"".join([piece async for piece in pieces]))
 
 
 def opened(visibility: Visibility = "public") -> Act:
@@ -135,8 +147,58 @@ async def test_what_somebody_could_see_follows_from_their_standing_at_the_moment
         4,
     )
     assert seen[7]["standing"]["banned"]
-    stranger = await view(here, "eve")
-    assert (stranger["standing"], stranger["readable"], stranger["visible"]) == (None, [], False)
+    with pytest.raises(PersonUnknown):
+        await view(here, "eve")
+
+
+async def test_a_day_covers_what_the_person_could_see_at_any_time_of_it(here: World) -> None:
+    await happen(here, opened("private"), ("alice", GENERAL, (message("one"),)))
+    await happen(here, ("alice", GENERAL, (MemberBanned(user="bob"), message("two"))))
+    midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    now, day = await view(here, "bob"), await view(here, "bob", since=midnight - timedelta(days=1))
+    assert (now["readable"], now["visible"], "since" in now) == ([], False, False)
+    assert (day["readable"], day["visible"]) == ([{"first": 1, "last": 4}], True)
+    later = await view(here, "bob", since=midnight + timedelta(days=2))
+    assert (later["readable"], later["visible"]) == ([], False)
+
+
+async def test_all_rooms_of_a_person_are_those_with_an_event_about_them(here: World) -> None:
+    other = room_stream("other")
+    await happen(here, opened("private"), came("a"), ("alice", GENERAL, (message("one"),)), went("a", (1, 4)))
+    invited = (RoomOpened(name="Other"), MemberJoined(user="carol"), MemberInvited(user="bob"))
+    await happen(
+        here, ("carol", other, invited), ("carol", room_stream("third"), (RoomOpened(name="Third"),))
+    )
+    read = ReadMarkerMoved(user="bob", message=4)
+    await happen(here, ("bob", reader_stream("general", "bob"), (read,)), came("b"))
+    found = await all_rooms(here, "bob")
+    general, invitation = found["rooms"]
+    assert (found["userId"], found["unknown"]) == ("bob", 1)
+    assert general == {
+        "roomId": "general",
+        "name": "General",
+        "visibility": "private",
+        "seq": 4,
+        "visible": True,
+        "readable": [{"first": 1, "last": 4}],
+        "standing": (await view(here, "bob"))["standing"],
+        "written": [{"first": 1, "last": 4}],
+    }
+    assert (invitation["roomId"], invitation["visible"], invitation["readable"]) == ("other", True, [])
+    assert invitation["standing"]["invited"]
+    assert [room["roomId"] for room in (await all_rooms(here, "alice"))["rooms"]] == ["general"]
+    long_ago = datetime(2020, 1, 1, tzinfo=UTC)
+    assert (await all_rooms(here, "bob", long_ago))["rooms"] == []
+
+
+@pytest.mark.parametrize("user", ["eve", "gener", ""])
+async def test_somebody_whom_the_record_does_not_know_is_an_error(here: World, user: str) -> None:
+    await happen(here, opened(), ("auditor", AUDIT, (AuditRead(what="view", via="cli", person=user),)))
+    with pytest.raises(PersonUnknown):
+        await all_rooms(here, user)
+    with pytest.raises(RoomNotFound):
+        await PersonViews(reader(here)).view("bob", "nowhere", None)
+    assert await reader(here).knows_person("auditor"), "who recorded something is known"
 
 
 async def test_of_a_room_that_is_not_there_nothing_is_shown(here: World) -> None:

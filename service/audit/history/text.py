@@ -1,0 +1,236 @@
+"""Formats the answers of the audit as text for people: times in UTC, and names beside user ids. Pure.
+
+Invariant: a message is one line. No character that a user wrote ends the line or moves a terminal's cursor.
+"""
+
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
+
+import msgspec
+
+from service.audit.history.format import printable, who
+from service.protocol.audit import PersonRooms, PersonView, RoomSeen, SessionThen, Stretch
+from service.protocol.room_as_of import (
+    MessageChange,
+    MessageThen,
+    RoomChanges,
+    RoomThen,
+    SettingsThen,
+    Standing,
+    Standpoint,
+)
+
+Names = Mapping[str, str]
+"""Display names by user id."""
+
+
+def when(at: str) -> str:
+    """Return a time of an answer for people, to the second."""
+    return f"{at[:19].replace('T', ' ')} UTC"
+
+
+async def text_pieces(
+    document: msgspec.Struct, items: AsyncIterable[Sequence[msgspec.Struct]], names: Names
+) -> AsyncIterator[bytes]:
+    """Yield a document whose last field is a long list, and the items of that list, as lines of text."""
+    match document:
+        case RoomThen():
+            lines, title = _room(document, names), "Messages"
+        case RoomChanges():
+            lines, title = _changes(document, names), "Messages that changed"
+        case PersonRooms():
+            lines, title = _person_rooms(document), "Rooms"
+        case _:
+            raise TypeError(document)
+    yield _joined([*lines, "", title])
+    empty = True
+    async for page in items:
+        empty = empty and not page
+        yield _joined(line for item in page for line in _item(item, names))
+    if empty:
+        yield b"  none\n"
+
+
+def view_text(view: PersonView) -> bytes:
+    """Return what a person could see of a room, as text."""
+    standing = view.standing
+    person = who(view.user_id, _names_of([standing] if standing else []))
+    lines = [
+        f"What {person} could see of the room {view.room_id} {_moment(view, view.since)}",
+        f"  the room was visible to them: {'yes' if view.visible else 'no'}",
+        f"  standing: {_standing(standing)}",
+        f"  could read: {_events(view.readable)}",
+        f"  was certainly sent: {_events(view.written)}",
+        *([f"  was perhaps sent: {_events(view.perhaps_written)}"] if view.perhaps_written else []),
+        f"  connections of which it is not known what they were sent: {view.unknown}",
+        "",
+        "Connections",
+        *(map(_session, view.sessions) if view.sessions else ["  none"]),
+    ]
+    return _joined(lines)
+
+
+def _joined(lines: Iterable[str]) -> bytes:
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+def _room(room: RoomThen, names: Names) -> list[str]:
+    return [
+        f"Room {_titled(room.settings.name, room.room_id)} {_moment(room)}",
+        f"  opened {when(room.opened_at)} by {who(room.opened_by, names)}",
+        *(f"  {line}" for line in _settings(room.settings)),
+        *_unreadable(room),
+        "",
+        f"Members: {len(room.members)}",
+        *(f"  {who(each.user_id, names)}: {_standing(each)}" for each in room.members),
+        *(["", f"Others: {len(room.others)}"] if room.others else []),
+        *(f"  {who(each.user_id, names)}: {_standing(each)}" for each in room.others),
+    ]
+
+
+def _changes(changes: RoomChanges, names: Names) -> list[str]:
+    before, after = (_point(point) for point in (changes.from_, changes.to))
+    lines = [f"Changes of the room {changes.room_id} after {before}, up to {after}"]
+    if changes.settings is not None:
+        old, new = (
+            set(_settings(each)) if each else set()
+            for each in (changes.settings.before, changes.settings.after)
+        )
+        lines += ["", "Settings", *(f"  no longer: {line}" for line in sorted(old - new))]
+        lines += [f"  new: {line}" for line in sorted(new - old)]
+    if changes.people:
+        lines += ["", "People"]
+        lines += [
+            f"  {who(each.user_id, names)}: {_standing(each.after)} (before: {_standing(each.before)})"
+            for each in changes.people
+        ]
+    return lines
+
+
+def _person_rooms(document: PersonRooms) -> list[str]:
+    names = {document.user_id: document.name} if document.name else {}
+    time = f"on {document.since[:10]} (UTC)" if document.since else f"as of {when(document.at)}"
+    return [
+        f"What {who(document.user_id, names)} could see {time}",
+        "  These are the rooms that they had to do with. Every public room could be found besides.",
+        f"  connections of which it is not known what they were sent: {document.unknown}",
+    ]
+
+
+def _item(item: msgspec.Struct, names: Names) -> list[str]:
+    match item:
+        case MessageThen():
+            return [_message(item, names)]
+        case MessageChange(before=before, after=after):
+            return [
+                f"  before: {_message(before, names)}" if before else "  before: (not posted yet)",
+                f"  after:  {_message(after, names)}" if after else "  after:  (gone)",
+            ]
+        case RoomSeen():
+            return [
+                f"  {_titled(item.name, item.room_id)}, {item.visibility}, up to event {item.seq}",
+                f"    visible: {'yes' if item.visible else 'no'}; standing: {_standing(item.standing)}",
+                f"    could read: {_events(item.readable)}; was certainly sent: {_events(item.written)}"
+                + (f"; was perhaps sent: {_events(item.perhaps_written)}" if item.perhaps_written else ""),
+            ]
+        case _:
+            raise TypeError(item)
+
+
+def _message(message: MessageThen, names: Names) -> str:
+    notes = [
+        *([f"replies to {message.reply_to}"] if message.reply_to else []),
+        *([f"mentions {_people(message.mentions, names)}"] if message.mentions else []),
+        *([f"edited {when(message.edited_at)}"] if message.edited_at else []),
+        *(["pinned"] if message.pinned else []),
+        *(f"{printable(each.emoji)} by {_people(each.user_ids, names)}" for each in message.reactions),
+    ]
+    head = f"{message.message_id:>6}  {when(message.at)}  {who(message.user_id, names)}"
+    about = f"  [{'; '.join(notes)}]" if notes else ""
+    return f"{head}: {_content(message)}{about}"
+
+
+def _content(message: MessageThen) -> str:
+    if message.deleted_at:
+        return f"(deleted {when(message.deleted_at)})"
+    if message.erased:
+        return "(erased or expired)"
+    return "(unreadable)" if message.content is None else printable(message.content)
+
+
+def _people(users: Iterable[str], names: Names) -> str:
+    return ", ".join(who(user, names) for user in users)
+
+
+def _settings(settings: SettingsThen) -> list[str]:
+    topic = (
+        "(erased)"
+        if settings.topic_erased
+        else "(unreadable)"
+        if settings.topic_unreadable
+        else settings.topic
+    )
+    days = settings.retention
+    return [
+        f"name: {printable(settings.name)}",
+        settings.visibility,
+        *([f"topic: {printable(topic)}"] if topic else []),
+        *(["archived"] if settings.archived else []),
+        *([f"content is unreadable after {days} day{'' if days == 1 else 's'}"] if days else []),
+    ]
+
+
+def _standing(standing: Standing | None) -> str:
+    if standing is None:
+        return "none"
+    parts = [
+        *([f"{standing.role} since event {standing.since}"] if standing.role else []),
+        *([f"left at event {standing.left}"] if standing.left else []),
+        *(["invited"] if standing.invited else []),
+        *([f"banned {_until(standing.banned_until)}"] if standing.banned else []),
+        *([f"muted {_until(standing.muted_until)}"] if standing.muted else []),
+        *([f"had read up to {standing.last_read}"] if standing.last_read else []),
+    ]
+    return ", ".join(parts) or "none"
+
+
+def _until(time: str | None) -> str:
+    return f"until {when(time)}" if time else "for good"
+
+
+def _session(session: SessionThen) -> str:
+    end = f"to {when(session.closed_at)}" if session.closed_at else "(still open then)"
+    sent = (
+        "it is not known what it was sent"
+        if session.written is None
+        else f"was sent: {_events(session.written)}"
+    )
+    return f"  {when(session.opened_at)} {end}, node {session.node}, {session.state}; {sent}"
+
+
+def _events(stretches: Sequence[Stretch]) -> str:
+    if not stretches:
+        return "nothing"
+    return "events " + ", ".join(
+        f"{each.first}" if each.first == each.last else f"{each.first} to {each.last}" for each in stretches
+    )
+
+
+def _moment(point: Standpoint, since: str | None = None) -> str:
+    return f"on {since[:10]} (UTC), up to {_point(point)}" if since else f"as of {_point(point)}"
+
+
+def _point(point: Standpoint) -> str:
+    return f"event {point.seq}, {when(point.at)}" if point.at else "the beginning"
+
+
+def _unreadable(point: Standpoint) -> list[str]:
+    numbers = ", ".join(map(str, point.unreadable))
+    return [f"  events that cannot be read: {numbers}"] if numbers else []
+
+
+def _titled(name: str, room: str) -> str:
+    return room if name == room else f"{printable(name)} ({room})"
+
+
+def _names_of(standings: Iterable[Standing]) -> dict[str, str]:
+    return {each.user_id: each.name for each in standings if each.name}
