@@ -32,8 +32,9 @@ if TYPE_CHECKING:
 MAX_REFUSED = 100
 """Units that the rate limit refuses a connection beyond those that it admits, before it is closed with 4009."""
 
-REFUSED_PAUSE = 0.02
-"""Seconds for which a connection is not read after a command is refused by the rate limit, for each unit of its price.
+REFUSED_PAUSE, LONGEST_PAUSE = 0.02, 0.2
+"""Seconds for which a connection is not read after the rate limit refused a command: for each unit that it refused the
+connection beyond those that it admitted, and at most.
 
 Without the pause, connections that send as fast as they can would be refused as fast as the node can, and every other
 connection would wait for that.
@@ -128,7 +129,9 @@ class Dispatcher:
         if session.refused > MAX_REFUSED:
             session.close(Close.TOO_MANY_REQUESTS, "too many requests")
         else:
-            await asyncio.sleep(REFUSED_PAUSE * price)
+            await asyncio.sleep(
+                max(REFUSED_PAUSE * price, min(REFUSED_PAUSE * session.refused, LONGEST_PAUSE))
+            )
 
 
 def _answer(session: Session, tag: str | None, reply: Reply) -> None:
