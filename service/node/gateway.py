@@ -25,7 +25,7 @@ from service.gateway.commands.connect import ConnectHandler
 from service.gateway.commands.dispatcher import Dispatcher
 from service.gateway.commands.handlers import Handler, Handlers
 from service.gateway.commands.join import JoinHandlers
-from service.gateway.http.admin import Admin
+from service.gateway.http.actions import Actions
 from service.gateway.http.audits import Audits
 from service.gateway.http.request import RequestGuard
 from service.gateway.http.rooms import Reads
@@ -231,7 +231,7 @@ class _Builder:
                 self.application.own_data,
             ),
             audits=self._audits(),
-            admin=self._admin(),
+            actions=self._actions(),
             signin=self._signin(),
             tokens=self.tokens,
             exposition=exposition,
@@ -253,16 +253,14 @@ class _Builder:
             show_readings=self.settings.show_readings,
         )
 
-    def _admin(self) -> Admin:
-        storage, deadline = self.storage, self.settings.database_timeout
-        return Admin(
-            storage.read_models,
-            self.application.suspensions,
-            partial(erase, storage.pool, deadline=deadline),
-            partial(leave_rooms, storage.pool, storage.serializer, deadline=deadline),
-            self.application.reports,
-            self.reports,
-        )
+    def _actions(self) -> Actions:
+        storage, deadline, application = self.storage, self.settings.database_timeout, self.application
+        remove = partial(erase, storage.pool, deadline=deadline)
+        leave = partial(leave_rooms, storage.pool, storage.serializer, deadline=deadline)
+        return Actions(
+            storage.read_models, application.suspensions, remove, leave,
+            application.reports, self.reports, application.read_markers,
+        )  # fmt: skip
 
     def _signin(self) -> SignIn:
         settings = self.settings

@@ -294,7 +294,12 @@ class RoomDirectory(Frame, frozen=True, kw_only=True, rename="camel", forbid_unk
     """
 
     TYPE = "room:directory"
-    query: Annotated[str, Meta(max_length=64)] = ""
+    query: Annotated[
+        str,
+        form(
+            r"\A[^\x00]*\Z", Form("a query", "at most 64 characters, none of them NUL", "gen"), max_length=64
+        ),
+    ] = ""
     after: RoomId | None = None
     limit: Annotated[int, Meta(ge=1, le=100)] = 50
 

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from service.domain.events import Role, Visibility
-from service.protocol.commands import RoomId, RoomName, UserId
+from service.protocol.commands import RoomId, RoomName, Seq, UserId
 from service.protocol.events import Receipt
 from service.protocol.forms import Form, form
 
@@ -187,6 +187,20 @@ class ToJudge(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_
     """The body of a suspension or of its end: the reason, for the record."""
 
     reason: Reason | None = None
+
+
+class ToMark(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """The message before which the user's own unread count begins."""
+
+    message_id: Seq
+
+
+class Marked(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The mark is on the record: the seq of the last event of the user's markers in the room."""
+
+    room_id: str
+    seq: int
+    at: str
 
 
 class Judged(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

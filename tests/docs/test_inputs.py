@@ -6,7 +6,7 @@ import pytest
 
 from service.config.settings import BY_VARIABLE
 from service.gateway.auth.rate_limit import ADDED, LOGGED, SPENT
-from service.gateway.http.admin import ACTIONS
+from service.gateway.http.actions import ACTIONS
 from service.gateway.http.openapi import EVERY_READ, document
 from service.gateway.notices.receipts import MARKER
 from service.presence import gossip, typing

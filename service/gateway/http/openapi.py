@@ -26,7 +26,7 @@ from service.errors import (
     Trouble,
     every_error,
 )
-from service.gateway.http.admin import ACTIONS, Action
+from service.gateway.http.actions import ACTIONS, Action
 from service.gateway.http.audits import AUDITS
 from service.gateway.http.endpoint import JSON, Read
 from service.gateway.http.request import parameter_names
@@ -135,7 +135,7 @@ def _read(read: Read, known: schemas.Catalogue) -> Part:
 def _action(action: Action, known: schemas.Catalogue) -> Part:
     return {
         "summary": " ".join((action.do.__doc__ or "").split()),
-        "security": [{"bearer": ["admin"]}],
+        "security": [{"bearer": [action.scope]}],
         "parameters": _parameters(action.path, action.query, known),
         "requestBody": {"required": True, "content": _json(known, action.body)},
         "responses": {

@@ -16,7 +16,7 @@ from service.errors import DemoNamesOff, OnRecordError
 from service.eventstore.readiness import Probe, Readiness
 from service.gateway.auth.tokens import TokenVerifier
 from service.gateway.http import documents
-from service.gateway.http.admin import Admin
+from service.gateway.http.actions import Actions
 from service.gateway.http.assets import Assets
 from service.gateway.http.audits import AUDITS, Audits
 from service.gateway.http.endpoint import routes
@@ -45,7 +45,7 @@ class Http:
     guard: RequestGuard
     reads: Reads
     audits: Audits
-    admin: Admin
+    actions: Actions
     signin: SignIn
     tokens: TokenVerifier
     exposition: Exposition
@@ -65,7 +65,7 @@ class Http:
             Route("/openapi.yaml", openapi),
             *routes(self.guard, READS, self.reads),
             *routes(self.guard, AUDITS, self.audits),
-            *self.admin.routes(self.guard),
+            *self.actions.routes(self.guard),
             *self.signin.routes(assets.page),
             assets.route(),
         ]

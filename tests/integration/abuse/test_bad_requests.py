@@ -10,7 +10,7 @@ import httpx
 import msgspec
 import pytest
 
-from service.gateway.http.admin import ACTIONS, Action
+from service.gateway.http.actions import ACTIONS, Action
 from service.gateway.http.endpoint import Read
 from service.gateway.http.openapi import EVERY_READ
 from service.gateway.http.request import parameter_names
@@ -31,6 +31,8 @@ NO_TEXT = {
     "five thousand letters": "x" * 5_000,
 }
 """Values that no parameter may have."""
+SEARCHABLE = ("white space", "an object", "a lone surrogate", "bytes that are no text")
+"""Of these, what a search may look for; bytes that are no text are read as U+FFFD."""
 NO_NUMBER = {
     **NO_TEXT,
     "nothing": "",
@@ -43,7 +45,7 @@ NO_NUMBER = {
     "a fraction": "1.5",
     "a boolean": "true",
 }
-NEEDED = {"roomId": "general", "userId": "alice", "room": "general", "from": "1"}
+NEEDED = {"roomId": "general", "query": "ann", "userId": "alice", "room": "general", "from": "1"}
 """Values of parameters that have to be there, where another one is tried."""
 
 BODIES = {
@@ -103,7 +105,7 @@ async def test_no_parameter_takes_what_it_cannot_have(
             kind = "string" if name == "surprise" else kind_of(read, name)
             wrong = NO_TEXT if kind == "string" else NO_NUMBER
             for what, value in wrong.items():
-                if (kind, value) == ("boolean", "true"):
+                if (kind, value) == ("boolean", "true") or (name == "query" and what in SEARCHABLE):
                     continue
                 answer = await http.get(asking(read, name, value))
                 problem = promised(answer, read.path)
@@ -113,19 +115,31 @@ async def test_no_parameter_takes_what_it_cannot_have(
     await bystander.say("room:list")
 
 
+def fits(content: str, kind: type[msgspec.Struct]) -> bool:
+    """Return whether a text is a body of an action, such as a number where another action has a text."""
+    try:
+        msgspec.json.decode(content, type=kind)
+    except (msgspec.MsgspecError, RecursionError):
+        return False
+    return content.count(f'"{kind.__struct_encode_fields__[-1]}"') == 1
+
+
 @pytest.mark.parametrize("action", ACTIONS, ids=lambda action: action.path)
 async def test_no_action_takes_a_body_that_it_cannot_have(
     node: Process, database: Database, bystander: Client, action: Action
 ) -> None:
     *_, own = action.body.__struct_encode_fields__
-    headers = {"Authorization": f"Bearer {token('root', scope='admin')}"}
+    headers = {"Authorization": f"Bearer {token('root', scope='chat admin')}"}
     path = action.path.format(
         userId="alice", roomId="general", reportId="00000000-0000-5000-8000-000000000000"
     )
     async with httpx.AsyncClient(base_url=node.address, headers=headers) as http:
         stored, heard = record(database), len(bystander.heard)
         for what, text in BODIES.items():
-            answer = await http.post(path, content=text.replace('"reason"', f'"{own}"'))
+            content = text.replace('"reason"', f'"{own}"')
+            if fits(content, action.body):
+                continue
+            answer = await http.post(path, content=content)
             assert answer.status_code == 400, (what, answer.text)
             assert answer.json()["code"] == "malformed", what
         assert (await http.post(path, content=b'{"%b":"\xff"}' % own.encode())).status_code == 400

@@ -5,13 +5,14 @@ import random
 from pathlib import Path
 from typing import Any
 
+import httpx
 import msgspec
 import pytest
 
 from service.embedded import Servers
 from tests.support.chat.actions import code
 from tests.support.clients.native import Client, client
-from tests.support.environment import environment
+from tests.support.environment import environment, token
 from tests.support.processes.cluster import two_nodes
 from tests.support.processes.failures import OUTAGE
 from tests.support.processes.processes import Process, run, running
@@ -201,6 +202,16 @@ async def test_unread_goes_back_for_its_user_on_all_devices_and_receipts_stay(
         await here.say("message:unread", roomId="general", messageId=said[2])
         for device in (here, there):
             await heard(device, "message:unread", roomId="general", lastRead=said[2] - 1)
+            assert await counts(device) == (3, 3, said[2] - 1)
+        await here.say("message:read", roomId="general", messageId=said[-1])
+        headers = {"Authorization": f"Bearer {token('bob')}"}
+        async with httpx.AsyncClient(base_url=other.address, headers=headers) as http:
+            marked = await http.post("/api/rooms/general/unread", json={"messageId": said[2]})
+            assert (marked.status_code, marked.json()["roomId"]) == (200, "general")
+            own = await http.post("/api/rooms/nowhere/unread", json={"messageId": said[2]})
+            assert (own.status_code, own.json()["code"]) == (404, "room_not_found")
+        for device in (here, there):
+            await heard(device, "message:unread", lastRead=said[2] - 1, at=marked.json()["at"])
             assert await counts(device) == (3, 3, said[2] - 1)
         await alice.say("message:delete", roomId="general", messageId=said[3])
         await heard(there, "message:deleted", messageId=said[3])

@@ -28,6 +28,7 @@ async def reads(cast: Cast) -> None:
     await cast.requests("cleo", "GET", f"{rooms}/messages", roomId="general", before=14, limit=2)
     await cast.requests("cleo", "GET", f"{rooms}/messages", roomId="general", after=5, limit=1)
     await cast.requests("cleo", "GET", f"{rooms}/pins", roomId="general", before=14, limit=1)
+    await cast.requests("bob", "POST", f"{rooms}/unread", roomId="general", body={"messageId": 6})
     await cast.requests("cleo", "GET", f"{rooms}/members", roomId="general", after="ann", limit=1)
     await cast.requests("cleo", "GET", f"{rooms}/receipts", roomId="general")
     reports = await cast.requests("ann", "GET", f"{rooms}/reports", roomId="general", limit=1)
@@ -54,6 +55,9 @@ async def audit(cast: Cast) -> None:
     )  # fmt: skip
     await cast.requests("ada", "GET", room, scope=scope, roomId="general", at="8")
     await cast.requests("ada", "GET", f"{room}/changes", scope=scope, roomId="general", from_="8", to="17")
+    await cast.requests(
+        "ada", "GET", "/audit/people/{userId}/rooms", scope=scope, userId="ann", at=cast.text(1)
+    )
     await cast.requests(
         "ada", "GET", "/audit/people/{userId}/view", scope=scope, userId="ann", room="lab", at="4"
     )

@@ -14,7 +14,7 @@ from service.cli.arguments import parser
 from service.config.environment import SettingsInvalid, read
 from service.config.settings import BY_VARIABLE
 from service.errors import Malformed
-from service.gateway.http.admin import ACTIONS
+from service.gateway.http.actions import ACTIONS
 from service.gateway.http.openapi import EVERY_READ
 from service.gateway.http.request import BadParameter, parameters
 from service.protocol import http

@@ -8,7 +8,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from starlette.routing import Route
 
 from service.config.settings import Settings
-from service.gateway.http.admin import Admin
+from service.gateway.http.actions import Actions
 from service.gateway.http.openapi import ANY_READ, EVERY_READ, refusals_of
 from service.gateway.http.request import parameter_names
 from service.gateway.http.routes import Http
@@ -18,7 +18,7 @@ from tests.support.http.openapi import DOCUMENT, answers, check
 from tests.support.protocol.asyncapi import parts
 
 VERB_NOUN = re.compile(
-    "(get|list|stream|export|compare|erase|suspend|restore|resolve|create|begin|finish|renew|end)([A-Z][a-z]+)+"
+    "(find|get|mark|list|stream|export|compare|erase|suspend|restore|resolve|create|begin|finish|renew|end)([A-Z][a-z]+)+"
 )
 
 
@@ -34,7 +34,7 @@ def test_every_endpoint_is_in_it_and_no_other() -> None:
         guard=part,
         reads=part,
         audits=part,
-        admin=Admin(part, part, part, part, part, part),
+        actions=Actions(part, part, part, part, part, part, part),
         signin=SignIn(settings, part, part, part, part),
         probe=part,
         readiness=part,
