@@ -50,15 +50,20 @@ async def directory(
 
     A room `after` that is not in the directory stands where its id would.
 
+    A `part` that is not empty but has nothing to compare, such as spaces, is in no name.
+
     Raises:
         ProjectionBehind: one of the tables is too far behind the log.
     """
+    sought = folded(part)
+    if part and not sought:
+        return DirectoryPage([], None)
     async with snapshot(database, serializer, PROJECTION, room_rows.PROJECTION) as now:
         tail = await now.tail("e.topic = ANY (CAST(:topics AS text[]))", topics=_TOPICS)
         newer = now.lacking(tail, PROJECTION)
         changed = await _changed(now, newer, after)
         start = _place(after, changed.get(after)) if after else Place("", "")
-        found, last = await _page(now, changed, start, folded(part), limit)
+        found, last = await _page(now, changed, start, sought, limit)
         counts = await _counts(now, newer, found)
         rows = room_rows.ROWS.by_key(await now.fetch(_ROOMS, rooms=list(counts))) if counts else {}
         settings = now.lacking(tail, room_rows.PROJECTION)

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 CANDIDATES = 100
 """People whose names match that are checked for a room in common with the user."""
 
+ROOMS = 500
+"""Rooms of a candidate that are looked up for the user; a candidate in more rooms may be missed."""
+
 GREATEST = "\U0010ffff"
 """The greatest code point: a text followed by it comes after all texts that begin with the text."""
 
@@ -143,11 +146,18 @@ _NOT_ERASED = """
     WHERE (SELECT true FROM open_keys k
         WHERE k.person = wanted.user_id AND k.scope = '' AND k.wrapped IS NULL LIMIT 1) IS NULL
 """
+# The planner may not know how many rooms the user is in. The order and the row comparison leave it only the primary
+# key, so it looks up the user in each room of a candidate and never reads the user's own rooms.
 _SHARING = f"""{_NOT_ERASED}
         AND (wanted.user_id = :user OR (
-            SELECT true FROM {memberships.PROJECTION.relation} theirs
-                JOIN {memberships.PROJECTION.relation} own USING (room_id)
-            WHERE theirs.user_id = wanted.user_id AND own.user_id = :user
-                AND theirs.joined_seq IS NOT NULL AND theirs.left_seq IS NULL
-                AND own.joined_seq IS NOT NULL AND own.left_seq IS NULL LIMIT 1))
+            SELECT true FROM (
+                SELECT room_id FROM {memberships.PROJECTION.relation}
+                WHERE user_id = wanted.user_id AND joined_seq IS NOT NULL AND left_seq IS NULL
+                LIMIT {ROOMS}) theirs
+            WHERE (SELECT own.room_id = theirs.room_id AND own.user_id = :user
+                    AND own.joined_seq IS NOT NULL AND own.left_seq IS NULL
+                FROM {memberships.PROJECTION.relation} own
+                WHERE (own.room_id, own.user_id) >= (theirs.room_id, :user)
+                ORDER BY own.room_id, own.user_id LIMIT 1)
+            LIMIT 1))
 """  # noqa: S608 - constants

@@ -29,7 +29,7 @@ MARKUP = 1_000
 PEOPLE = 10
 """People in `room:create` that cost one more unit."""
 
-SEARCH = 1
+SEARCH = 3
 """What a search of the room directory costs beside its page: it looks through thousands of rooms."""
 
 PAGE = 50

@@ -74,6 +74,8 @@ async def test_rooms_are_listed_by_name_with_topic_and_members(four_rooms: World
         ("green", []),
         ("two", []),
         ("gone", []),
+        ("  ", []),
+        ("\u202e", []),
     ],
 )
 async def test_a_search_ignores_case_and_width_and_finds_parts_of_names(
