@@ -132,7 +132,7 @@ class Handlers:
         answer = await self.chat.submit(
             to_domain(frame, domain.BanMember), session.user, ref_of(frame), command_fingerprint(frame)
         )
-        return Later(answer, lambda result: naming(result, unknown if result.fresh else ()))
+        return Later(answer, partial(naming, unknown=unknown))
 
     async def send(self, session: Session, frame: wire.MessageSend) -> Reply:
         """`message:send`."""
@@ -189,7 +189,7 @@ class Handlers:
             notify_block(self.sessions, session.user, command.user, blocked=command.blocked)
             if command.blocked:
                 self.typing.hide(command.user, session.user)
-        return naming(result, unknown if result.fresh else ())
+        return naming(result, unknown)
 
     async def list_blocks(self, session: Session, frame: wire.UserBlocks) -> Reply:
         """`user:blocks`."""

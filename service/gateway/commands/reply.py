@@ -16,8 +16,12 @@ def recorded(result: CommandResult) -> RecordedAck:
 
 
 def naming(result: CommandResult, unknown: tuple[str, ...]) -> NamingAck:
-    """Return the ack of a command that names users, of whom `unknown` have never signed in."""
-    return NamingAck(seq=result.seq, at=timestamp(result.at), unknown=unknown)
+    """Return the ack of a command that names users, of whom `unknown` have never signed in.
+
+    A command that changed nothing names none of them; a retry gets the ack of the first attempt.
+    """
+    named = () if result.outcome == "nothing" else unknown
+    return NamingAck(seq=result.seq, at=timestamp(result.at), unknown=named)
 
 
 class Later(msgspec.Struct, frozen=True):

@@ -44,3 +44,12 @@ async def test_a_ban_of_a_member_names_no_one(node: Process) -> None:
         await alice.join("general")
         await bob.join("general")
         assert "unknown" not in await alice.say("room:ban", roomId="general", userId="bob")
+
+
+async def test_a_command_that_changes_nothing_names_no_one(node: Process) -> None:
+    async with client(node.url, "alice") as alice:
+        await alice.join("general")
+        for kind, fields in COMMANDS:
+            if kind in ("room:ban", "user:block"):
+                assert (await alice.say(kind, **fields))["unknown"] == ["nobody-such"], kind
+                assert "unknown" not in await alice.say(kind, **fields), kind
