@@ -16,7 +16,7 @@ import { RoomDialog } from "./roomdialog.js";
 import { currentSession, goToProvider, roomIdFor, signOut } from "./session.js";
 import { askToSignIn, beginWith, show } from "./signin.js";
 import { Timeline } from "./timeline.js";
-import { announce, notify, showConnection, Surroundings } from "./view.js";
+import { announce, notify, showConnection, Surroundings, titleOf } from "./view.js";
 
 $("not-started").remove();
 
@@ -64,7 +64,8 @@ new RoomDialog(() => ({ room: chat.room, self: chat.state.userId }), {
 });
 const find = (text) => chat.find(text);
 const invited = new PeopleField($("invite-user"), find);
-const addressee = new PeopleField($("write-user"), find);
+const self = () => chat.state.userId;
+const addressee = new PeopleField($("write-user"), find, { self });
 const added = new PeopleField($("create-people"), find, { list: true });
 new PeopleField($("unban-user"), find);
 new RoomDirectory({
@@ -88,10 +89,14 @@ function drawNow() {
   drawing = null;
   if (!chat) return;
   openNamedRoom();
-  surroundings.render(chat.state, chat.listed && !chat.room ? namedRoom() : "");
+  surroundings.render(chat.state, chat.listed && !chat.room ? namedRoom() : "", chat.notFound);
   $("chat").dataset.view = namedRoom() ? "room" : "rooms"; // on a phone they take turns
+  document.title = titleOf(chat.state, $("room-name").checkVisibility() ? chat.room : undefined);
   composer.switchTo(chat.state.open);
-  if (!chat.room) return timeline.clear();
+  if (!chat.room) {
+    $("jump").hidden = true;
+    return timeline.clear();
+  }
   const online = chat.connection.status === "connected";
   timeline.render(chat.room, { self: chat.state.userId, online, readBefore: chat.readBefore });
   $("jump").hidden = timeline.showsEnd;
@@ -106,6 +111,7 @@ function enter() {
   $("who").title = userId;
   restoreDrafts();
   show("chat");
+  $(namedRoom() ? "room-name" : "rooms-title").focus();
   chat.connection.open();
 }
 
@@ -161,6 +167,7 @@ async function markUnread(message) {
 
 function openRoom(roomId) {
   readMarks.resume();
+  notify("");
   chat.open(roomId);
   showRoom();
 }
@@ -181,6 +188,7 @@ function showRoom() {
 function followAddress() {
   if (!chat) return;
   closeDialogs();
+  notify("");
   const named = namedRoom();
   if (named) chat.open(chat.state.rooms.has(named) ? named : null);
   showAddressed();
@@ -189,7 +197,12 @@ function followAddress() {
 function showAddressed() {
   drawNow();
   if (namedRoom()) $("room-name").focus();
-  else $("room-list").querySelector("[aria-current]")?.focus();
+  else focusRooms();
+}
+
+/** The control that was used before may be hidden now. */
+function focusRooms() {
+  ($("room-list").querySelector("[aria-current]") ?? $("rooms-title")).focus();
 }
 
 function closeDialogs() {
@@ -203,6 +216,7 @@ function showMembers(shown) {
 }
 
 async function joinRoom(roomId) {
+  notify("");
   await chat.join(roomId);
   if (chat?.state.open === roomId) showRoom();
 }
@@ -211,6 +225,13 @@ async function joinRoom(roomId) {
 async function talkTo(userId, name) {
   await chat.create({ name: `${currentSession().name}, ${name}`, visibility: "direct", members: [userId] });
   if (chat?.room) showRoom();
+}
+
+/** The people named in a field; an id that was confirmed there needs no notice later. */
+async function peopleOf(field) {
+  const people = await field.people();
+  for (const { userId, confirmed } of people ?? []) if (confirmed) chat?.confirmed.add(userId);
+  return people;
 }
 
 function say(text, replyTo) {
@@ -237,14 +258,14 @@ onSubmit("join-form", async () => {
 
 onSubmit("invite-form", async () => {
   const { open } = chat.state;
-  const people = await invited.people();
+  const people = await peopleOf(invited);
   if (!people?.length || chat?.state.open !== open) return;
   invited.clear();
   chat.govern("invite", people[0].userId);
 });
 
 onSubmit("write-form", async () => {
-  const people = await addressee.people();
+  const people = await peopleOf(addressee);
   if (!people?.length || !$("write-dialog").open) return;
   $("write-dialog").close();
   addressee.clear();
@@ -252,7 +273,7 @@ onSubmit("write-form", async () => {
 });
 
 onSubmit("create-form", async () => {
-  const people = await added.people();
+  const people = await peopleOf(added);
   if (!people || !$("create-dialog").open) return;
   $("create-dialog").close();
   const name = $("create-name").value.trim();
@@ -274,6 +295,7 @@ onClick("leave", async () => {
   if (!chat || chat.state.rooms.has(roomId) || namedRoom() !== roomId) return;
   leaveRoom();
   drawNow();
+  focusRooms();
 });
 onClick("back", () => goToRooms(showAddressed));
 onClick("join-named", () => joinRoom(namedRoom()));
@@ -287,6 +309,19 @@ onClick("create-cancel", () => $("create-dialog").close());
 onClick("write-open", () => $("write-dialog").showModal());
 onClick("write-cancel", () => $("write-dialog").close());
 onClick("notice-close", () => notify(""));
+
+/** The open menus of messages and people, which nothing else closes. */
+const openMenus = () => document.querySelectorAll("details.menu[open]");
+document.addEventListener("pointerdown", ({ target }) => {
+  for (const menu of openMenus()) if (!menu.contains(target)) menu.open = false;
+});
+document.addEventListener("keydown", ({ key }) => {
+  if (key !== "Escape") return;
+  for (const menu of openMenus()) {
+    menu.open = false;
+    menu.querySelector("summary").focus();
+  }
+});
 
 $("timeline").addEventListener("scroll", draw);
 addEventListener("popstate", followAddress);

@@ -19,6 +19,8 @@ const LONGEST_STALE_MS = 60_000;
 export class Chat {
   state;
   listed = false; // whether the list of rooms was fetched
+  confirmed = new Set(); // ids that the user named after the question whether they are right
+  notFound = null; // the room that the user last asked to join, if the server refused as it does for one that is missing
   readBefore = 0; // what was read when the open room was opened
   connection = new Connection({ url: `${location.origin.replace(/^http/, "ws")}/ws`, getToken });
   #draw;
@@ -63,11 +65,16 @@ export class Chat {
   }
 
   async join(roomId) {
-    if (await this.#attach(roomId)) {
+    this.notFound = null;
+    const refused = ({ code }) => {
+      if (code === "room_not_found") this.notFound = roomId;
+    };
+    if (await this.#attach(roomId, refused)) {
       this.#tabs.postMessage(this.state.userId);
       this.open(roomId);
       await this.refresh();
     }
+    this.#draw();
   }
 
   async create(fields) {
@@ -198,8 +205,8 @@ export class Chat {
     return whole;
   }
 
-  async #attach(roomId) {
-    const ack = await this.#try(this.connection.send("room:join", { roomId }));
+  async #attach(roomId, refused) {
+    const ack = await this.#try(this.connection.send("room:join", { roomId }), refused);
     if (ack) this.#apply({ type: "joined", roomId, seq: ack.seq, head: ack.head });
     return ack;
   }
@@ -270,8 +277,9 @@ export class Chat {
     if (names.length) this.#notify(`Not mentioned, since nobody in this room has that id: ${names.join(", ")}.`);
   }
 
-  #warnOfUnknown({ unknown }) {
-    if (unknown) this.#notify(`Never signed in here: ${unknown.map(isolated).join(", ")}. The user ids may be mistyped.`);
+  #warnOfUnknown({ unknown = [] }) {
+    const doubtful = unknown.filter((userId) => !this.confirmed.has(userId));
+    if (doubtful.length) this.#notify(`Never signed in here: ${doubtful.map(isolated).join(", ")}. The user ids may be mistyped.`);
   }
 
   #unsent(ref) {
@@ -279,10 +287,11 @@ export class Chat {
   }
 
   /** The ack, or undefined after saying why there is none (that there is no connection is on the page already). */
-  async #try(promise) {
+  async #try(promise, refused) {
     try {
       return await promise;
     } catch (error) {
+      refused?.(error);
       if (!CONNECTION_SAYS_SO.has(error.code)) this.#notify(error.message);
       return undefined;
     }

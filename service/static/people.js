@@ -31,11 +31,13 @@ export class PeopleField {
   #chosen = []; // in a list: [{userId, name}]
   #chips = null;
   #find;
+  #self;
 
-  /** `find(text)` -> {users, among}. `list`: the field takes several people, separated by commas. */
-  constructor(input, find, { list = false } = {}) {
+  /** `find(text)` -> {users, among}. `list`: the field takes several people, separated by commas. `self()` is an id to refuse. */
+  constructor(input, find, { list = false, self = () => undefined } = {}) {
     this.#input = input;
     this.#find = find;
+    this.#self = self;
     const combobox = new Combobox(input, { find: () => this.#complete(), choose: (user) => this.#choose(user) });
     input.addEventListener("input", () => input.setCustomValidity(""));
     if (!list) return;
@@ -55,15 +57,16 @@ export class PeopleField {
     this.#drawChips();
   }
 
-  /** The people named, [{userId, name}], after the questions; undefined if they cannot be added, or a question was declined. */
+  /** The people named, [{userId, name, confirmed}], after the questions; undefined if they cannot be added, or a question was declined. */
   async people() {
     const typed = this.#parts().map((text) => text.trim()).filter(Boolean);
     const people = new Map(this.#chosen.map((user) => [user.userId, user]));
     for (const text of typed) {
       const { user, question, problem } = meant(text, await this.#find(text));
       if (problem) return this.#report(problem);
+      if (user.userId === this.#self()) return this.#report("This is you. Name another person.");
       if (question && !confirm(question)) return undefined;
-      people.set(user.userId, user);
+      people.set(user.userId, { ...user, confirmed: question !== undefined });
     }
     return [...people.values()];
   }

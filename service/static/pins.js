@@ -3,6 +3,7 @@
  * Its rule: words of people enter as text.
  */
 
+import { contentElement } from "./content.js";
 import { $, element } from "./dom.js";
 import { labelOf, withNames } from "./names.js";
 
@@ -46,7 +47,7 @@ function pinElement(room, { messageId, userId, name, at, content }) {
     {},
     element("span", { className: "author" }, ...withNames(labelOf(room, userId, name ?? undefined))),
     element("time", { dateTime: at }, moment.format(new Date(at))),
-    element("p", { className: "content", dir: "auto" }, content ?? "This message cannot be read any more."),
+    content === null ? element("p", { className: "content gone" }, "This message cannot be read any more.") : contentElement(content),
   );
   item.dataset.seq = messageId;
   return item;

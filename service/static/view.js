@@ -53,8 +53,8 @@ export class Surroundings {
     this.#members = new KeyedList($("member-list"), (row) => memberElement(row, actions));
   }
 
-  /** `missing` is the room that the address names where the user is not in it. */
-  render(state, missing) {
+  /** `missing` is the room that the address names if the user is not in it, `notFound` one that could not be joined. */
+  render(state, missing, notFound) {
     const rooms = [...state.rooms.values()].sort((a, b) => a.name.localeCompare(b.name));
     this.#rooms.render(rooms.map(({ roomId, name, visibility, unread, mentions }) => (
       { key: roomId, roomId, name, visibility, unread, mentions, current: roomId === state.open }
@@ -64,9 +64,8 @@ export class Surroundings {
     $("invitations").hidden = !invitations.length;
     const room = state.rooms.get(state.open);
     this.#renderRoom(room, state.userId);
-    renderMissing(missing);
+    renderMissing(missing, notFound);
     if (room) this.#renderMembers(room, state.userId);
-    document.title = titleOf(rooms, room);
   }
 
   #renderRoom(room, self) {
@@ -96,14 +95,18 @@ export class Surroundings {
   }
 }
 
-function renderMissing(roomId) {
-  const sentence = `You are not in the room ${isolated(roomId)}. Joining it creates it if there is none.`;
+function renderMissing(roomId, notFound) {
+  const refused = roomId === notFound;
+  const sentence = refused
+    ? `You cannot join ${isolated(roomId)}: it may be private. Ask a member to invite you.`
+    : `You are not in the room ${isolated(roomId)}.`;
   $("empty-text").replaceChildren(...withNames(roomId ? sentence : "Join a room, or make a new one, to start talking."));
-  $("join-named").hidden = !roomId;
+  $("join-named").hidden = !roomId || refused;
 }
 
-function titleOf(rooms, open) {
-  const unread = rooms.reduce((sum, room) => sum + room.unread, 0);
+/** The title of the tab; `open` is the room that is on screen. */
+export function titleOf(state, open) {
+  const unread = [...state.rooms.values()].reduce((sum, room) => sum + room.unread, 0);
   return `${unread ? `(${unread}) ` : ""}${open ? `${isolated(open.name)} · ` : ""}OnRecord`;
 }
 
