@@ -133,21 +133,19 @@ async def test_shared_rooms_are_looked_up_by_index_for_each_person(here: World) 
 
 
 @pytest.mark.parametrize("analyzed", [False, True], ids=["without statistics", "with those of few rooms"])
-async def test_the_users_own_rooms_are_not_read_for_each_person(here: World, analyzed: bool) -> None:
+async def test_the_users_own_rooms_are_not_read_for_each_person(here: World, *, analyzed: bool) -> None:
     """The planner does not know that the user is in many rooms, none of which the others are in."""
     add = """INSERT INTO read_models.memberships_v2
-                 (room_id, user_id, role, joined_seq, joined_at, banned, muted) """
+                 (room_id, user_id, role, joined_seq, joined_at, banned, muted)
+             SELECT {room}, {user}, 'member', 1, now(), false, false FROM {numbers}"""
     if analyzed:
         await here.as_owner(
-            f"{add} SELECT 'p' || n, 'v' || n, 'member', 1, now(), false, false FROM generate_series(1, 1000) n"
+            add.format(room="'p' || n", user="'v' || n", numbers="generate_series(1, 1000) n")
         )
         await here.as_owner("ANALYZE read_models.memberships_v2")
-    await here.as_owner(
-        f"""{add} SELECT 'own' || n, 'asker', 'member', 1, now(), false, false
-            FROM generate_series(1, 2000) n
-        UNION ALL SELECT 'room' || n || '-' || r, 'u' || n, 'member', 1, now(), false, false
-            FROM generate_series(1, 100) n, generate_series(1, 10) r"""
-    )
+    await here.as_owner(add.format(room="'own' || n", user="'asker'", numbers="generate_series(1, 2000) n"))
+    numbers = "generate_series(1, 100) n, generate_series(1, 10) r"
+    await here.as_owner(add.format(room="'room' || n || '-' || r", user="'u' || n", numbers=numbers))
     names = ", ".join(f"u{number + 1}" for number in range(people.CANDIDATES))
     query = people._SHARING.replace(":users", f"'{{{names}}}'").replace(":user", "'asker'")
     plan = await here.connection.fetch("EXPLAIN (ANALYZE, BUFFERS) " + query)
