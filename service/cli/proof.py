@@ -157,6 +157,8 @@ def run_extension(settings: Settings, args: argparse.Namespace) -> int:
                 args,
                 proof,
                 f"The record of {new.size} events begins with the {old.size} events of {args.since}, unchanged.",
+                "since.json",
+                f"since.json --since {args.since}",
             )
 
     return _run(run())
@@ -193,13 +195,15 @@ def _progress() -> Progress:
     return report
 
 
-def _print_proof(args: argparse.Namespace, proof: dict[str, Any], sentence: str) -> int:
+def _print_proof(
+    args: argparse.Namespace, proof: dict[str, Any], sentence: str, file: str = "proof.json", check: str = ""
+) -> int:
     """Print a proof as JSON, or for people what it proves."""
     if form_of(args) == "json":
         return print_text(msgspec.json.format(msgspec.json.encode(proof)).decode() + "\n")
     return print_text(
-        f"{sentence}\nThis sentence is no proof. Redirect the output to a file (`> proof.json`) and check the file "
-        "with `onrecord-verify`.\n"
+        f"{sentence}\nThis sentence is no proof. Redirect the output to a file (`> {file}`, JSON without `--as`) "
+        f"and check it with `onrecord-verify {check or file}`.\n"
     )
 
 

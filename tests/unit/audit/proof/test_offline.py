@@ -437,8 +437,8 @@ def test_what_is_named_by_mistake_is_not_called_bad(tmp_path: Path) -> None:
         (proof, ["--since", str(nowhere)], f"There is no file {nowhere}.\n"),
         (proof, ["--since", str(text)], f"{text} is no checkpoint.\n"),
     ]
-    for key in ("", "nokey", "a+b+c", str(text), str(tmp_path), str(tmp_path / "empty")):
-        cases.append((proof, ["--key", key], no_key.format(key)))
+    no_keys = ("", "nokey", "a+b+c", str(text), str(tmp_path), str(tmp_path / "empty"))
+    cases += [(proof, ["--key", key], no_key.format(key)) for key in no_keys]
     for path, arguments, words in cases:
         assert checked(path, *arguments) == (2, "", words), arguments
 
