@@ -119,7 +119,11 @@ def parameters(request: Request, query: type[T]) -> T:
     try:
         return msgspec.convert(given, query, strict=False)
     except msgspec.ValidationError as error:
-        problem = shortened(problem_of(error, given, query))
+        # A value in a URL is always text, so its type says nothing to the sender.
+        words = problem_of(error, given, query).replace(
+            "Expected 'int', got 'str'", "A whole number is expected"
+        )
+        problem = shortened(words)
         found = _where.search(problem)
         raise BadParameter(problem=problem, parameter=found[1] if found else "") from error
 

@@ -397,6 +397,7 @@ async def test_a_wrong_parameter_is_named_and_nothing_is_recorded(
         problem = answer.json()
         assert (answer.status_code, problem["code"]) == (400, "malformed")
         assert not parameter or problem["parameter"] == parameter
+        assert "got 'str'" not in problem["detail"], "a value in a URL is always text"
         assert "regex" not in problem["detail"] or parameter in ("room", "person"), problem["detail"]
         assert (await ann.get("/audit/rooms/nowhere")).json()["code"] == "room_not_found"
     assert len(await readings(database)) == 1
