@@ -93,7 +93,7 @@ async def powers(connection: Any, settings: Settings) -> AsyncIterator[Finding]:
     if others := await connection.fetchval(_STRANGERS, [node, worker or node], worker is None):
         yield warn(
             "powers",
-            f"{others} can connect and has the roles of this installation, which other databases of this cluster use "
+            f"{others} can connect and {'have' if ', ' in others else 'has'} the roles of this installation, which other databases of this cluster use "
             "too: REVOKE CONNECT ON this database FROM PUBLIC, and GRANT it to the logins of this installation.",
         )
 
@@ -130,9 +130,9 @@ async def _logins(connection: Any, settings: Settings) -> tuple[str, str | None]
     that may write neither read models nor seals is not the projector's.
     """
     node = await connection.fetchval("SELECT current_user::text")
-    if settings.projector_database_url:
-        return node, urlsplit(settings.projector_database_url).username or node
-    return node, node if await connection.fetchval(_PROJECTS, node) else None
+    worker = urlsplit(settings.projecting_url).username or node
+    is_known = worker != node or await connection.fetchval(_PROJECTS, node)
+    return node, worker if is_known else None
 
 
 _PROJECTS = """
