@@ -91,9 +91,10 @@ async def powers(connection: Any, settings: Settings) -> AsyncIterator[Finding]:
     else:
         yield ok("powers", "This login can neither change the record nor seal it.")
     if others := await connection.fetchval(_STRANGERS, [node, worker or node], worker is None):
+        have = "have" if ", " in others else "has"
         yield warn(
             "powers",
-            f"{others} can connect and {'have' if ', ' in others else 'has'} the roles of this installation, which other databases of this cluster use "
+            f"{others} can connect and {have} the roles of this installation, which other databases of this cluster use "
             "too: REVOKE CONNECT ON this database FROM PUBLIC, and GRANT it to the logins of this installation.",
         )
 

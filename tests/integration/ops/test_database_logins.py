@@ -188,6 +188,21 @@ async def test_a_second_installation_has_roles_of_its_own(bare: Cluster) -> None
             stranger.execute("SELECT FROM stored_events")
 
 
+async def test_a_forgotten_prefix_does_not_join_two_installations(bare: Cluster) -> None:
+    bare.run(block(FRESH))
+    await Installation(bare).migrate()
+    bare.run(block(SECOND))
+    env = Installation(bare, "chat_b", "chat_b").environment
+    del env["ONRECORD_DATABASE_ROLE_PREFIX"]
+    code, out, problem = await run(env, "migrate")
+    assert (code, out, problem.count("\n")) == (2, "", 1)
+    assert problem.startswith(
+        "onrecord_app, onrecord_owner, onrecord_worker have the roles onrecord_*, which another database of this "
+        "cluster uses: set ONRECORD_DATABASE_ROLE_PREFIX to a prefix that no other installation has; "
+    )
+    await Installation(bare, "chat_b", "chat_b").migrate()
+
+
 async def test_a_managed_service_without_a_superuser(bare: Cluster) -> None:
     bare.run(f"CREATE ROLE {ADMINISTRATOR} LOGIN CREATEROLE CREATEDB PASSWORD '{PASSWORD}'")
     bare.run(block(MANAGED), ADMINISTRATOR)
