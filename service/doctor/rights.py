@@ -94,8 +94,8 @@ async def powers(connection: Any, settings: Settings) -> AsyncIterator[Finding]:
         have = "have" if ", " in others else "has"
         yield warn(
             "powers",
-            f"{others} can connect and {have} the roles of this installation, which other databases of this cluster use "
-            "too: REVOKE CONNECT ON this database FROM PUBLIC, and GRANT it to the logins of this installation.",
+            f"{others} can connect and {have} the roles of this installation, which other databases of this cluster "
+            "use too: REVOKE CONNECT ON this database FROM PUBLIC, and GRANT it to the logins of this installation.",
         )
 
 
