@@ -231,9 +231,7 @@ async def test_roles_that_exist_and_an_owner_that_may_not_create_roles(bare: Clu
     installation.judge()
 
 
-async def test_a_dump_is_restored_without_a_superuser_and_takes_the_place_of_the_database(
-    bare: Cluster, tmp_path: Path
-) -> None:
+async def test_a_dump_is_restored_without_a_superuser(bare: Cluster, tmp_path: Path) -> None:
     guide = (ROOT / "docs" / "guides" / "back-up-and-restore.md").read_text(encoding="utf-8")
     exchange, before, after = re.findall(r"```sql\n(.*?)```", guide, re.DOTALL)
     bare.run(f"CREATE ROLE {ADMINISTRATOR} LOGIN CREATEROLE CREATEDB PASSWORD '{PASSWORD}'")
