@@ -29,6 +29,7 @@ from service.eventstore.as_of_reader import AsOfReader
 from service.eventstore.connections import connector
 from service.eventstore.entries import append_one
 from service.eventstore.reader import LogReader
+from service.eventstore.readiness import check_schema
 from service.eventstore.serializer import EventSerializer
 from service.node.storage import open_pool
 from service.protocol.events import timestamp
@@ -151,6 +152,7 @@ def _print(
         serializer = serializer_of(settings)
         async with open_pool(settings, connector(settings, settings.session_url)) as database:
             async with database.acquire() as connection:
+                await check_schema(connection)
                 await record(connection, reading, settings)
                 await serializer.keys.prove(connection)
             async for piece in await read(database, serializer):

@@ -157,6 +157,18 @@ async def test_one_login_for_nodes_and_sealing_is_found(database: Database) -> N
     assert words.startswith("onrecord_app serves and seals, ")
 
 
+async def test_the_environment_of_a_node_does_not_have_the_projectors_login(database: Database) -> None:
+    found = await examine(database, ONRECORD_PROJECTOR_DATABASE_URL="")
+    advice = "set ONRECORD_PROJECTOR_DATABASE_URL to check it"
+    assert [(one.level, one.words) for one in found["grants"]] == [
+        (Level.OK, "This login may read the log and append to it."),
+        (Level.OK, f"The projector's login is not checked; {advice}."),
+    ]
+    assert [(one.level, one.words) for one in found["powers"]] == [
+        (Level.OK, "This login can neither change the record nor seal it.")
+    ]
+
+
 async def test_a_login_of_another_installation_with_the_same_roles_is_found(
     database: Database, owner: "psycopg.Connection[Any]"
 ) -> None:
