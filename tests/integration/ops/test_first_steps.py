@@ -64,9 +64,9 @@ async def test_the_first_steps_work_as_they_are_printed(place: Path, tmp_path: P
         assert re.search(r"^error .*'No Room' is not a room id", said, re.MULTILINE), said
 
         lines = re.findall(r"^ {4}(\S.*)$", printed, re.MULTILINE)
-        assert len(lines) == 2, printed
+        assert len(lines) == 3, printed
         answers = [await shell(line, elsewhere) for line in lines]
-        assert [code for code, _ in answers] == [0, 0], answers
+        assert [code for code, _ in answers] == [0, 0, 0], answers
         async with client(server.url, "alice", token=answers[0][1].strip()) as alice:
             assert alice.user == "alice"
         events = [json.loads(line) for line in answers[1][1].splitlines()]

@@ -142,6 +142,7 @@ def test_without_a_key_there_is_no_token(tmp_path: Path) -> None:
 
     assert outcome.code == 2
     assert sentence(outcome).startswith(f"There is no development key in {tmp_path}")
+    assert sentence(outcome).endswith(development.ELSEWHERE)
 
 
 @pytest.mark.parametrize(("ttl", "seconds"), [("90s", 90), ("30m", 1800), ("1h", 3600), ("7d", 604_800)])
@@ -267,6 +268,7 @@ def test_a_command_without_servers_names_what_is_missing(words: list[str], tmp_p
 
     assert outcome.code == 2
     assert "DATABASE_URL" in sentence(outcome)
+    assert sentence(outcome).endswith(development.ELSEWHERE)
 
 
 def test_a_command_beside_dev_borrows_its_servers_and_keys(tmp_path: Path) -> None:
