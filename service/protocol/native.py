@@ -96,14 +96,18 @@ def decode(text: str, value: dict[str, Any]) -> Frame:
     kind = value.get("type")
     schema = COMMANDS.get(kind) if isinstance(kind, str) else None
     if schema is None:
-        printable = isinstance(kind, str) and len(kind) <= 64 and kind.isprintable()  # noqa: PLR2004
-        if printable and (near := nearest(kind, COMMANDS)):
-            raise MisspeltType(type=kind, near=near)
-        raise UnknownType(type=kind if printable else "that")
+        raise _unknown_type(kind)
     frame = _convert(text, value, schema)
     if schema.RECORDED and frame.ref is None:
         raise RefRequired
     return frame
+
+
+def _unknown_type(kind: object) -> UnknownType:
+    if not (isinstance(kind, str) and len(kind) <= 64 and kind.isprintable()):  # noqa: PLR2004
+        return UnknownType(type="that")
+    near = nearest(kind, COMMANDS)
+    return UnknownType(type=kind) if near is None else MisspeltType(type=kind, near=near)
 
 
 def decode_connect(text: str, value: dict[str, Any]) -> Connect:

@@ -330,11 +330,9 @@ def test_dev_reports_a_problem_only_when_the_import_of_the_node_has_ended(
         time.sleep(0.2)  # the problem is on its way: it has to wait for the import
         imported.set()
 
-    @contextmanager
-    def locked(_data_dir: Path) -> Iterator[None]:
+    def locked(_data_dir: Path) -> None:
         refused.set()
         raise development.AlreadyRunning("locked")
-        yield
 
     monkeypatch.setattr(node, "_import_node", slow_import)
     monkeypatch.setattr(embedded, "servers", locked)
