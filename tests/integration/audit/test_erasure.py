@@ -233,7 +233,7 @@ async def test_erasing_somebody_who_was_never_here_is_refused_in_one_sentence(da
     assert words == "There is no person nobody on the record.\n"
     code, _, words = await run(env, "audit", "erase", "--person", "nobody", "--ground", " ")
     assert code == 2
-    assert "a ground is one line" in words
+    assert "is not a ground: one line" in words
 
 
 async def test_without_a_projector_the_summary_says_what_is_left(node: Process, database: Database) -> None:

@@ -74,7 +74,7 @@ ERASING = {
         (0, 1),
     ),
     "when they have left all": ("service.cli.erasure:leave_rooms:after:1", (0, 1)),
-    "before it is said": ("service.cli.erasure:print_json:before:1", (0, 1)),
+    "before it is said": ("service.cli.erasure:print_as:before:1", (0, 1)),
 }
 
 
@@ -153,7 +153,7 @@ EXPIRING = {
     "before the first key is replaced": "service.audit.privacy.retention_backfill:_Backfill._retire:before:1",
     "between two keys": "service.audit.privacy.retention_backfill:_Backfill._retire:after:1",
     "when all keys are replaced": "service.audit.privacy.retention:backfill:after:1",
-    "before it is said": "service.cli.retention:print_json:before:1",
+    "before it is said": "service.cli.retention:print_as:before:1",
 }
 
 

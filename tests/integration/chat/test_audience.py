@@ -43,6 +43,7 @@ ELSEWHERE = {
     "room:unsubscribed": "about the connection: tests/integration/abuse/test_adding_people.py",
     "room:content_removed": "after an expiry or an erasure: tests/integration/audit/test_erasure.py",
     "user:blocked": "about the user: the same",
+    "message:unread": "to the user alone: tests/integration/chat/test_read_markers.py",
 }
 """Frames that have no place in the table, and why."""
 

@@ -69,6 +69,7 @@ async def test_the_first_steps_work_as_they_are_printed(place: Path, tmp_path: P
         assert [code for code, _ in answers] == [0, 0, 0], answers
         async with client(server.url, "alice", token=answers[0][1].strip()) as alice:
             assert alice.user == "alice"
+        assert answers[2][1].startswith("postgresql://onrecord_reader:")
         events = [json.loads(line) for line in answers[1][1].splitlines()]
         assert events[-1]["content"] == "Hello, this is on the record."
     finally:

@@ -42,7 +42,7 @@ async def test_replay_prints_a_room_event_by_event(node: Process, database: Data
     code, text, _ = await run(env, "audit", "replay", "--room", "general", "--as", "text", "--from-seq", "4")
     assert (code, text.splitlines()[0]) == (
         0,
-        f'     4  {acks[1]["at"]}  alice  message posted: author="alice" content="two"',
+        f'     4  {acks[1]["at"]}  Alice (alice)  message posted: author="alice" content="two"',
     )
 
 
@@ -186,4 +186,4 @@ def test_what_is_no_moment_is_wrong_usage(moment: str, capsys: pytest.CaptureFix
         with pytest.raises(SystemExit) as ended:
             main(["audit", "room", "general", f"{word}={moment}"])
         assert ended.value.code == 2
-        assert "neither a seq" in capsys.readouterr().err
+        assert "or the seq of an event" in capsys.readouterr().err

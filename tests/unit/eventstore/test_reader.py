@@ -371,7 +371,7 @@ async def _pages_read(database: Database, number: int) -> int:
     try:
         pages = 0
         for query, arguments in (
-            (read._ABOUT, (number, message_subject(number), "alice", True)),
+            (read._ABOUT, (number, message_subject(number), "alice", True, True)),
             (read._DELETED, ([number],)),
         ):
             plan = await reader.fetchval(
