@@ -68,6 +68,12 @@ class UnknownType(Refusal):
     sentence = "There is no command of type {type}."
 
 
+class MisspeltType(UnknownType):
+    """`data`: `type`, and `near`, the name of the command that is probably meant."""
+
+    sentence = "There is no command of type {type}; did you mean {near}?"
+
+
 class RefRequired(Refusal):
     """A command that is recorded has no `ref`."""
 
