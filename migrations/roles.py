@@ -128,6 +128,13 @@ def _role_problems(
     names = [f"{prefix}_{job}" for job in (*JOBS, "definer", "analyst")]
     present = list(connection.exec_driver_sql(_PRESENT, (names,)).scalars())
     missing = [name for name in names if name not in present]
+    if strangers := _strangers(connection, names, [owner, *logins]):
+        have = "have" if ", " in strangers else "has"
+        yield (
+            f"{strangers} {have} the roles {prefix}_*, which another database of this cluster uses: set "
+            "ONRECORD_DATABASE_ROLE_PREFIX to a prefix that no other installation has; else, if that database is this "
+            f"installation's too, REVOKE the roles from {strangers}."
+        )
     if missing and not row["creates"] and _is_outdated(connection):
         yield (
             f"The login {owner} lacks CREATEROLE, and {_counted(missing)} to be created: as a superuser or a role that "
@@ -143,6 +150,13 @@ def _role_problems(
             "uses these roles, set ONRECORD_DATABASE_ROLE_PREFIX to a prefix that none has; else, as a superuser or as "
             f"the role that created them, GRANT {', '.join(map(quoted, closed))} TO {quoted(owner)} WITH ADMIN OPTION."
         )
+
+
+def _strangers(connection: "Connection", roles: Sequence[str], logins: Sequence[str]) -> str:
+    """Return the other logins that have the roles which an empty database would share with another one."""
+    if not _is_empty(connection):
+        return ""
+    return str(connection.exec_driver_sql(_STRANGERS, (list(roles[:3]), list(logins))).scalar() or "")
 
 
 def _to_grant(
@@ -172,6 +186,13 @@ _ME = (
     "SELECT rolname AS owner, rolsuper OR rolcreaterole AS creates FROM pg_roles WHERE rolname = CURRENT_USER"
 )
 _PRESENT = "SELECT rolname FROM pg_roles WHERE rolname = ANY (%s)"
+_STRANGERS = """
+    SELECT string_agg(DISTINCT login.rolname, ', ') FROM pg_roles job JOIN pg_auth_members m ON m.roleid = job.oid
+    JOIN pg_roles login ON login.oid = m.member
+    WHERE job.rolname = ANY (%s) AND login.rolcanlogin AND NOT login.rolsuper AND login.rolname <> ALL (%s)
+        AND EXISTS (SELECT FROM pg_shdepend d WHERE d.refclassid = 'pg_authid'::regclass AND d.refobjid = job.oid
+            AND d.dbid NOT IN (0, (SELECT oid FROM pg_database WHERE datname = current_database())))
+"""
 _LACKING = """
     SELECT rolname FROM unnest(%s::name[]) WITH ORDINALITY AS wanted (rolname, number) JOIN pg_roles USING (rolname)
     WHERE NOT pg_has_role(%s::name, oid, 'USAGE') ORDER BY number

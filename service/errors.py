@@ -6,10 +6,10 @@ code of the class before it. A `Refusal` is never logged as an error of the serv
     OnRecordError
     ├── Refusal                the sender can correct it
     │   ├── Malformed (SignInUnknown), UnknownType, RefRequired, RefConflict, NotConnected
-    │   ├── RoomNotFound, RoomExists, RoomIsArchived, NotAMember
+    │   ├── RoomNotFound (RoomNotOpen), RoomExists, RoomIsArchived, NotAMember
     │   ├── NotAllowed (AccountErased, AccountSuspended, UnderLegalHold, HoldStands, NoHold, DemoNamesOff, SignInDenied)
     │   ├── Muted, Banned, LastOwner, UserNotFound (PersonUnknown)
-    │   ├── MessageNotFound, MessageIsDeleted, MessageTooLong, EmptyMessage,
+    │   ├── MessageNotFound (EventNotFound), MessageIsDeleted, MessageTooLong, EmptyMessage,
     │   ├── UnsafeContent (ComplexContent), ReportNotFound
     │   ├── TooManyRequests (TooManyConnections), TooManyRooms
     │   └── TokenInvalid (SignInInvalid), TokenExpired (SignInOver), TokenNotYetValid
@@ -68,6 +68,12 @@ class UnknownType(Refusal):
     sentence = "There is no command of type {type}."
 
 
+class MisspeltType(UnknownType):
+    """`data`: `type`, and `near`, the name of the command that is probably meant."""
+
+    sentence = "There is no command of type {type}; did you mean {near}?"
+
+
 class RefRequired(Refusal):
     """A command that is recorded has no `ref`."""
 
@@ -94,6 +100,12 @@ class RoomNotFound(Refusal):
 
     code = "room_not_found"
     sentence = "There is no room {room}."
+
+
+class RoomNotOpen(RoomNotFound):
+    """`data`: `room`, the `moment` that an auditor asked for, and the later time at which the room was `opened`."""
+
+    sentence = "The room {room} was not open yet on {moment}: it was opened on {opened}."
 
 
 class RoomExists(Refusal):
@@ -207,6 +219,12 @@ class MessageNotFound(Refusal):
 
     code = "message_not_found"
     sentence = "There is no message {message} in {room}."
+
+
+class EventNotFound(MessageNotFound):
+    """`data`: `room`, `event`."""
+
+    sentence = "There is no event {event} in {room}."
 
 
 class MessageIsDeleted(Refusal):

@@ -13,7 +13,7 @@ const chat = keep(io, url, { token: async () => process.env.TOKEN });
 
 chat.socket.on("message:new", ({ seq, name, content }) => console.log(`${seq} ${name}: ${content}`));
 chat.socket.on("disconnect", (reason) => console.log(`(away: ${reason})`));
-chat.socket.on("connect_error", (error) => console.log(`(not let in: ${error.data?.code ?? error.message})`));
+chat.socket.on("connect_error", (error) => console.log(`(not let in: ${error.message})`));
 
 await chat.join(room);
 console.log(`(in ${room})`);

@@ -16,6 +16,7 @@ from service.encryption.keyring import KeyRing
 from service.errors import Refusal
 from service.eventstore.as_of_reader import AsOfReader
 from service.eventstore.connections import connector
+from service.eventstore.readiness import check_schema
 from service.eventstore.serializer import EventSerializer
 from service.runtime.database_retry import TROUBLE
 
@@ -32,9 +33,14 @@ LogCommand = Callable[
 
 @asynccontextmanager
 async def connected(settings: Settings, url: str | None = None) -> AsyncIterator["Connection"]:
-    """Connect to `url`; default: as the application's login."""
+    """Connect to `url`; default: as the application's login.
+
+    Raises:
+        SchemaOutdated: the schema is not the one that this program needs.
+    """
     connection = await connector(settings, url or settings.session_url).connect()
     try:
+        await check_schema(connection)
         yield connection
     finally:
         connection.terminate()  # an orderly close would wait for an interrupted query

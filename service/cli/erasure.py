@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from projections import PROJECTIONS, memberships
-from service.audit.history.format import printable
-from service.audit.history.text import when
+from service.audit.history.format import printable, when
 from service.audit.privacy.erasure import erase, erasures
 from service.audit.privacy.leave_rooms import leave_rooms
 from service.cli.connection import on_log, operator

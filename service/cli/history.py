@@ -20,13 +20,16 @@ from service.audit.history.replay import replay
 from service.audit.history.text import text_pieces, view_text
 from service.cli.connection import operator, serializer_of
 from service.cli.output import complain, form_of
+from service.cli.preconditions import WrongUsage
 from service.config.settings import Settings
 from service.domain.events import AuditRead
+from service.domain.streams import room_stream
 from service.errors import Refusal
 from service.eventstore.as_of_reader import AsOfReader
 from service.eventstore.connections import connector
 from service.eventstore.entries import append_one
 from service.eventstore.reader import LogReader
+from service.eventstore.readiness import check_schema
 from service.eventstore.serializer import EventSerializer
 from service.node.storage import open_pool
 from service.protocol.events import timestamp
@@ -38,7 +41,9 @@ if TYPE_CHECKING:
 
 
 def run_replay(settings: Settings, args: argparse.Namespace) -> int:
-    """`onrecord audit replay`: a line per event; 1: the room does not exist."""
+    """`onrecord audit replay`: a line per event; 1: the room does not exist; 2: the range ends before it begins."""
+    if _is_reversed(args.from_seq, args.to_seq) or _is_reversed(args.from_time, args.to_time):
+        raise WrongUsage("This range ends before it begins.")
     bounds = {"from_seq": args.from_seq, "to_seq": args.to_seq}
     asked = bounds_asked(**bounds, **{"from": args.from_time, "to": args.to_time})
 
@@ -46,9 +51,10 @@ def run_replay(settings: Settings, args: argparse.Namespace) -> int:
         log = LogReader(database, serializer)
         times = {"from_time": args.from_time, "to_time": args.to_time}
         if form_of(args) == "json":
-            return replay(log, args.room, **bounds, **times)
+            return _reported(replay(log, args.room, **bounds, **times), args.room)
         people = _reader(database, serializer, settings)
-        return replay(log, args.room, **bounds, **times, form="text", people=people)
+        lines = replay(log, args.room, **bounds, **times, form="text", people=people)
+        return _reported(lines, args.room)
 
     return _print(settings, AuditRead(what="replay", via="cli", room=args.room, asked=asked), read)
 
@@ -59,7 +65,10 @@ def run_room(settings: Settings, args: argparse.Namespace) -> int:
     asked = bounds_asked(at=at) if since is None else bounds_asked(**{"from": since, "to": at})
 
     async def read(database: Any, serializer: EventSerializer) -> AsyncIterator[bytes]:
-        rooms = AsOf(_reader(database, serializer, settings), _writer(args))
+        reader = _reader(database, serializer, settings)
+        rooms, head = AsOf(reader, _writer(args)), await reader.head(room_stream(room))
+        if isinstance(at, int) and 0 < head < at:
+            complain(f"There is no event {at} in {room} yet: its last is {head}.")
         return await (rooms.room(room, at) if since is None else rooms.changes(room, since, at))
 
     what = "room" if since is None else "changes"
@@ -80,6 +89,20 @@ def run_person(settings: Settings, args: argparse.Namespace) -> int:
     asked = bounds_asked(at=moment, since=since)
     reading = AuditRead(what="view", via="cli", room=args.room, person=args.person, asked=asked)
     return _print(settings, reading, read)
+
+
+def _is_reversed(begin: Any, end: Any) -> bool:
+    return begin is not None and end is not None and begin > end
+
+
+async def _reported(lines: AsyncIterator[bytes], room: str) -> AsyncIterator[bytes]:
+    """Yield lines; report that there were none, which would look like a failure."""
+    empty = True
+    async for line in lines:
+        empty = False
+        yield line
+    if empty:
+        complain(f"No event of {room} is in this range.")
 
 
 async def _one(piece: bytes) -> AsyncIterator[bytes]:
@@ -129,6 +152,7 @@ def _print(
         serializer = serializer_of(settings)
         async with open_pool(settings, connector(settings, settings.session_url)) as database:
             async with database.acquire() as connection:
+                await check_schema(connection)
                 await record(connection, reading, settings)
                 await serializer.keys.prove(connection)
             async for piece in await read(database, serializer):

@@ -2,11 +2,12 @@
 
 import argparse
 import asyncio
+import contextlib
 import importlib
 import shlex
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -70,9 +71,8 @@ def run_dev(settings: Settings, _args: argparse.Namespace) -> int:
     if development.as_root():
         message = f"Running as root: the data is in {data_dir}; a separate system user runs the servers."
         print(message, file=sys.stderr)
-    # The servers take a quarter of a second to start, and so do these imports.
-    threading.Thread(target=_import_node).start()
-    with embedded.servers(data_dir) as servers:
+    with _importing_node() as imported, embedded.servers(data_dir) as servers:
+        imported()
         lent = development.known_settings(data_dir)
         settings = Settings.from_env(dev=True, join_creates=True, **lent)
         structured_logging.configure(settings, plain=True)
@@ -82,6 +82,21 @@ def run_dev(settings: Settings, _args: argparse.Namespace) -> int:
             migrate(servers.migrate_database_url, servers.database_url, servers.projector_database_url)
         output.run(_serve_and_project(settings, servers, partial(_welcome, data_dir)))
     return 0
+
+
+@contextlib.contextmanager
+def _importing_node() -> Iterator[Callable[[], None]]:
+    """Import the node beside the block, which calls what it is given to wait for the end of the import.
+
+    The servers take a quarter of a second to start, and so do these imports. Two threads must not import SQLAlchemy at
+    the same time, since its modules import each other: an error leaves the block only when the import has ended.
+    """
+    importing = threading.Thread(target=_import_node)
+    importing.start()
+    try:
+        yield importing.join
+    finally:
+        importing.join()
 
 
 def _import_node() -> None:

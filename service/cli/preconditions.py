@@ -31,8 +31,8 @@ def settings_with(*needed: str) -> Settings:
     if not settings.database_url:
         settings = Settings.from_env(**development.known_settings(settings.data_dir))
     if missing := settings.missing(*needed):
-        where = f"no `onrecord dev` runs in {settings.data_dir} to take them from"
-        raise WrongUsage(f"{_are(missing)} not set, and {where}.")
+        where = f"no `onrecord dev` (`make run`) runs in {settings.data_dir} to take them from"
+        raise WrongUsage(f"{_are(missing)} not set, and {where}. {development.ELSEWHERE}")
     return settings
 
 

@@ -43,13 +43,14 @@ def run_projector(settings: Settings, args: argparse.Namespace) -> int:
 
 
 async def _require_rights(settings: Settings) -> None:
-    """Check the privileges of the projector's login; a server that does not answer now is waited for later.
+    """Check the schema and the projector's login; a server that does not answer now is waited for later.
 
     Raises:
-        WrongUsage: it lacks some.
+        SchemaOutdated: the schema is not the one that this program needs.
+        WrongUsage: the login lacks a privilege.
     """
     login, lacks = "", list[str]()
-    with suppress(*TROUBLE):  # also where the tables do not exist yet
+    with suppress(*TROUBLE):
         async with (
             asyncio.timeout(settings.database_timeout),
             connected(settings, settings.projecting_url) as connection,

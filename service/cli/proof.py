@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -13,7 +14,7 @@ import msgspec
 from service.audit.export.export import CannotExport, Progress, export
 from service.audit.export.scope import Everything, OnePerson, OneRoom, Scope
 from service.audit.history.existence import require_known
-from service.audit.history.text import when
+from service.audit.history.format import when
 from service.audit.proof import signing_keys, tree_store
 from service.audit.proof.prove import extension, prove
 from service.audit.proof.signed_note import NoteInvalid
@@ -22,7 +23,7 @@ from service.audit.proof.verify_content import verify_content
 from service.cli.connection import connected, serializer_of, titles
 from service.cli.history import bounds_asked, record
 from service.cli.output import complain, form_of, print_text
-from service.cli.preconditions import read_file
+from service.cli.preconditions import WrongUsage, read_file
 from service.config.settings import Settings
 from service.domain.events import AuditRead
 from service.errors import Refusal
@@ -67,7 +68,7 @@ def run_keys(settings: Settings, args: argparse.Namespace) -> int:
 
 def run_verify(settings: Settings, args: argparse.Namespace) -> int:
     """`onrecord audit verify`: `ok SIZE`, or `bad POSITION` and 1."""
-    against = read_file(args.against) if args.against else None
+    against = _read_checkpoint(args.against) if args.against else None
 
     async def run() -> int:
         async with _connected(settings) as connection:
@@ -83,6 +84,18 @@ def run_verify(settings: Settings, args: argparse.Namespace) -> int:
         return print_text(f"ok {verified.size}\n")
 
     return _run(run())
+
+
+def _read_checkpoint(path: Path) -> str:
+    """Return the checkpoint in a file; whose it is and whether it is valid is not checked here.
+
+    Raises:
+        WrongUsage: the file cannot be read, or is of another kind.
+    """
+    text = read_file(path)
+    if "\n\n\N{EM DASH} " not in text:
+        raise WrongUsage(f"{path} is no checkpoint (`onrecord audit checkpoint` prints one).")
+    return text
 
 
 def _report_unsealed(count: int, since: datetime) -> None:
@@ -133,7 +146,7 @@ def run_prove(settings: Settings, args: argparse.Namespace) -> int:
 
 def run_extension(settings: Settings, args: argparse.Namespace) -> int:
     """`onrecord audit extension`: the proof that events were only appended; 1: the log ends before the checkpoint."""
-    older = read_file(args.since)
+    older = _read_checkpoint(args.since)
 
     async def run() -> int:
         async with _connected(settings) as connection:
@@ -144,6 +157,8 @@ def run_extension(settings: Settings, args: argparse.Namespace) -> int:
                 args,
                 proof,
                 f"The record of {new.size} events begins with the {old.size} events of {args.since}, unchanged.",
+                "since.json",
+                f"since.json --since {args.since}",
             )
 
     return _run(run())
@@ -180,13 +195,15 @@ def _progress() -> Progress:
     return report
 
 
-def _print_proof(args: argparse.Namespace, proof: dict[str, Any], sentence: str) -> int:
+def _print_proof(
+    args: argparse.Namespace, proof: dict[str, Any], sentence: str, file: str = "proof.json", check: str = ""
+) -> int:
     """Print a proof as JSON, or for people what it proves."""
     if form_of(args) == "json":
         return print_text(msgspec.json.format(msgspec.json.encode(proof)).decode() + "\n")
     return print_text(
-        f"{sentence}\nThis sentence is no proof. Redirect the output to a file (`> proof.json`) and check the file "
-        "with `onrecord-verify`.\n"
+        f"{sentence}\nThis sentence is no proof. Redirect the output to a file (`> {file}`, JSON without `--as`) "
+        f"and check it with `onrecord-verify {check or file}`.\n"
     )
 
 

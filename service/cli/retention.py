@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from service.audit.history.format import printable
-from service.audit.history.text import when
+from service.audit.history.format import printable, when
 from service.audit.privacy.legal_holds import Hold, in_force, place, release
 from service.audit.privacy.retention import expire, keep_for
 from service.cli.connection import on_log, operator, titles

@@ -86,7 +86,7 @@ def _signing_secret(settings: Settings) -> str:
         return settings.jwt_secret
     if (keys := development.known_keys(settings.data_dir)) is None:
         raise WrongUsage(
-            f"There is no development key in {settings.data_dir}: start `onrecord dev` once, "
-            "or set ONRECORD_JWT_SECRET."
+            f"There is no development key in {settings.data_dir}: start `onrecord dev` (`make run`) once, "
+            f"or set ONRECORD_JWT_SECRET. {development.ELSEWHERE}"
         )
     return keys.jwt_secret

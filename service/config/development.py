@@ -19,6 +19,8 @@ KEYS = "keys.json"
 SERVERS = "servers.json"
 READER = "onrecord_reader"
 """The login of analysts: it can read the views of the schema `analytics` and nothing else."""
+ELSEWHERE = "If it runs elsewhere, set ONRECORD_DATA_DIR to the directory that `make run` printed."
+"""Advice for a command that finds no `onrecord dev` in its data directory."""
 
 
 class DataDirUnusable(Exception):

@@ -99,6 +99,10 @@ def origins(raw: str) -> tuple[str, ...]:
     """Return web origins in the form that browsers send: scheme, host, and the port if it is not the default one."""
     origins = tuple(part.strip().lower() for part in raw.split(",") if part.strip())
     for origin in origins:
+        if origin.endswith("/"):
+            raise ValueError(
+                "has to be comma-separated origins without a path, and without the slash at the end"
+            )
         if not re.fullmatch(r"[a-z][a-z0-9+.-]*://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:\d{1,5})?", origin):
             raise ValueError(
                 "has to be comma-separated origins, each a scheme, a host and maybe a port, such as "

@@ -126,9 +126,19 @@ async def sealer(connection: Any, settings: Settings) -> AsyncIterator[Finding]:
         yield level("sealer", f"{row['behind']} events are not sealed.")
 
 
+async def locks(connection: Any, _settings: Settings) -> AsyncIterator[Finding]:
+    """Check that only workers hold the locks of the projectors and the sealer; every login can take any lock."""
+    for row in await connection.fetch(_FOREIGN_LOCKS):
+        words = f"{row['login']} (process {row['pid']}) holds a lock of the projectors or the sealer and is no worker"
+        yield warn(
+            "locks",
+            f"{words}: a worker that starts waits for it; end it with pg_terminate_backend({row['pid']}).",
+        )
+
+
 CHECKS = (
     *(rights.grants, rights.powers, rights.functions),
-    *(append_only, epoch, order, keys, nodes, projector, sealer),
+    *(append_only, epoch, order, keys, nodes, projector, sealer, locks),
 )
 """The checks of a log whose schema is current."""
 
@@ -152,6 +162,13 @@ _LED = """
     WHERE EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted AND classid = 7236111 AND objsubid = 2
         AND objid::bigint = hashtext(name)::bigint & 4294967295
         AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))
+"""
+_FOREIGN_LOCKS = """
+    SELECT DISTINCT pid, usename AS login FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+    WHERE locktype = 'advisory' AND granted AND NOT has_table_privilege(usesysid, 'seals', 'INSERT')
+        AND (classid = 7236111 AND objsubid = 2 OR classid = 0 AND objid = 7236112 AND objsubid = 1)
+        AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    ORDER BY pid
 """
 _UNSEALED = """
     SELECT (SELECT count(*) FROM stored_events

@@ -69,7 +69,10 @@ async def grants(connection: Any, settings: Settings) -> AsyncIterator[Finding]:
         yield fail("grants", f"This login lacks {', '.join(lacks)}: {advice}.")
     else:
         yield ok("grants", "This login may read the log and append to it.")
-    if lacks := await lacking(connection, worker, PROJECTOR):
+    if worker is None:
+        advice = "set ONRECORD_PROJECTOR_DATABASE_URL to check it"
+        yield ok("grants", f"The projector's login is not checked; {advice}.")
+    elif lacks := await lacking(connection, worker, PROJECTOR):
         advice = "run `onrecord migrate` with ONRECORD_PROJECTOR_DATABASE_URL set to it"
         yield fail("grants", f"{worker}, the projector's login, lacks {', '.join(lacks)}: {advice}.")
 
@@ -87,11 +90,12 @@ async def powers(connection: Any, settings: Settings) -> AsyncIterator[Finding]:
         yield warn("powers", f"{words}: give `onrecord project run` ONRECORD_PROJECTOR_DATABASE_URL.")
     else:
         yield ok("powers", "This login can neither change the record nor seal it.")
-    if others := await connection.fetchval(_STRANGERS, [node, worker]):
+    if others := await connection.fetchval(_STRANGERS, [node, worker or node], worker is None):
+        have = "have" if ", " in others else "has"
         yield warn(
             "powers",
-            f"{others} can connect and has the roles of this installation, which other databases of this cluster use "
-            "too: REVOKE CONNECT ON this database FROM PUBLIC, and GRANT it to the logins of this installation.",
+            f"{others} can connect and {have} the roles of this installation, which other databases of this cluster "
+            "use too: REVOKE CONNECT ON this database FROM PUBLIC, and GRANT it to the logins of this installation.",
         )
 
 
@@ -120,12 +124,21 @@ async def lacking(connection: Any, login: str, wanted: dict[str, tuple[str, ...]
     ]
 
 
-async def _logins(connection: Any, settings: Settings) -> tuple[str, str]:
-    """Return the login of a node, which is this connection's, and that of the projector."""
+async def _logins(connection: Any, settings: Settings) -> tuple[str, str | None]:
+    """Return the login of a node, which is this connection's, and that of the projector; None if it is not known.
+
+    Without an address of its own the projector uses the node's login. A node is not given that address, so a login
+    that may write neither read models nor seals is not the projector's.
+    """
     node = await connection.fetchval("SELECT current_user::text")
-    return node, urlsplit(settings.projecting_url).username or node
+    worker = urlsplit(settings.projecting_url).username or node
+    is_known = worker != node or await connection.fetchval(_PROJECTS, node)
+    return node, worker if is_known else None
 
 
+_PROJECTS = """
+    SELECT has_table_privilege($1, 'notification_tracking', 'INSERT') OR has_table_privilege($1, 'seals', 'INSERT')
+"""
 _MAY_APPEND = """
     SELECT coalesce(bool_and(has_function_privilege($1::name, oid, 'EXECUTE')), false)
     FROM pg_proc WHERE proname = 'chat_append'
@@ -155,6 +168,7 @@ _STRANGERS = """
     WHERE job.oid IN (SELECT a.grantee FROM aclexplode(log.relacl) a WHERE a.privilege_type = 'SELECT')
         AND log.oid = 'stored_events'::regclass AND NOT job.rolcanlogin
         AND login.rolcanlogin AND NOT login.rolsuper AND login.rolname <> ALL ($1::text[])
+        AND NOT ($2 AND has_table_privilege(login.oid, 'seals', 'INSERT')) -- the projector's, if that is not known
         AND pg_has_role(login.oid, job.oid, 'USAGE') AND NOT pg_has_role(login.oid, log.relowner, 'USAGE')
         AND has_database_privilege(login.oid, current_database(), 'CONNECT')
         AND EXISTS (SELECT FROM pg_shdepend d WHERE d.refclassid = 'pg_authid'::regclass AND d.refobjid = job.oid

@@ -44,12 +44,11 @@ class SchemaOutdated(Exception):
     """The database's schema is not at the version that this code needs."""
 
 
-async def check_database(connection: Any, *, allow_unsafe: bool) -> None:
-    """Verify that the database is fit to serve.
+async def check_schema(connection: Any) -> None:
+    """Verify that the database's schema is the one that this code needs.
 
     Raises:
-        SchemaOutdated: the schema is not at the version of this code; run `onrecord migrate`.
-        UnsafeDurability: `fsync` or `synchronous_commit` is off, and `allow_unsafe` does not accept that.
+        SchemaOutdated: it is at another version, or there is none; run `onrecord migrate`.
     """
     head = newest()
     try:
@@ -61,6 +60,16 @@ async def check_database(connection: Any, *, allow_unsafe: bool) -> None:
             f"The database's schema is at {current or 'nothing'}, {head} is needed: run `onrecord migrate`."
         )
         raise SchemaOutdated(message)
+
+
+async def check_database(connection: Any, *, allow_unsafe: bool) -> None:
+    """Verify that the database is fit to serve.
+
+    Raises:
+        SchemaOutdated: as in `check_schema`.
+        UnsafeDurability: `fsync` or `synchronous_commit` is off, and `allow_unsafe` does not accept that.
+    """
+    await check_schema(connection)
     for setting in ("fsync", "synchronous_commit"):
         value = await connection.fetchval("SELECT current_setting($1)", setting)
         if value == "off" and not allow_unsafe:

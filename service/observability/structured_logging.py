@@ -120,7 +120,7 @@ def configure(settings: Settings, *, plain: bool) -> None:
     # Records do not look up caller, thread and process, which are not logged (logging HOWTO, "Optimization").
     logging._srcfile = None  # noqa: SLF001 - the documented switch
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    for library in ("uvicorn", "databases", "asyncio", "httpx2"):
+    for library in ("uvicorn", "databases", "asyncio", "httpx2", "alembic"):
         logging.getLogger(library).setLevel(logging.WARNING)
     if not plain:
         sys.excepthook = _crashed

@@ -5,7 +5,9 @@
 """
 
 import ast
+import difflib
 import re
+from collections.abc import Iterable
 from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 import msgspec
@@ -14,12 +16,21 @@ from msgspec import Meta
 MAX_SHOWN = 60
 """Characters of a wrong text that an error repeats."""
 
+MAX_NEAR = 32
+"""Characters of the longest unknown word for which a similar known one is looked up."""
+
 _MISMATCH = re.compile(
     r"Expected `str` matching regex (?P<pattern>'.*'|\".*\")"
     r"(?: - at (?P<key>`key` in )?`\$(?P<path>[^`]*)`)?",
     re.DOTALL,
 )
 _CHOICE = re.compile(r"Invalid enum value '(?P<sent>.*)' - at `\$\.(?P<name>\w+)`", re.DOTALL)
+_UNKNOWN = re.compile(
+    r"Object contains unknown field `(?P<name>.*?)`(?: - at `\$(?P<path>[^`]*)`)?", re.DOTALL
+)
+_TIME = re.compile(
+    r"(?:Invalid RFC3339 encoded datetime|Expected `datetime.*) - at `\$(?P<path>[^`]*)`", re.DOTALL
+)
 _STEP = re.compile(r"\.(\w+)|\[(\d+)\]")
 
 
@@ -38,6 +49,8 @@ class Form(NamedTuple):
         return f"{what} is not {self.noun}: {self.allowed}, such as {self.example}{advice}"
 
 
+TIME = Form("a time", "give a time with its offset", "2026-12-01T10:00:00Z")
+
 FORMS: dict[str, Form] = {}
 """The declared forms by pattern."""
 
@@ -52,12 +65,33 @@ def problem_of(error: msgspec.ValidationError, value: object, schema: type[msgsp
     """Return an error of msgspec about a `value` as a sentence for clients, with the JSON path."""
     if (invalid := _CHOICE.fullmatch(str(error))) is not None:
         return f"'{shown(invalid['sent'])}' is none of {_choices(schema, invalid['name'])} - at '$.{invalid['name']}'"
+    if (unknown := _UNKNOWN.fullmatch(str(error))) is not None:
+        return _unknown_field(unknown["name"], unknown["path"] or "", schema)
+    if (wrong := _TIME.fullmatch(str(error))) is not None:
+        path = wrong["path"]
+        return f"{TIME.problem(_text(_at(value, path)))} - at '${path}'"
     found = _MISMATCH.match(str(error))
     if found is None:
         return str(error).replace("`", "'")
     pattern, path = ast.literal_eval(found["pattern"]), found["path"] or ""
     at = "" if found["path"] is None else f" - at '${path}'"
     return f"{FORMS[pattern].problem(_sent(value, path, pattern, keys=bool(found['key'])))}{at}"
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """Return the known word that a wrong one probably stands for, if there is one and the wrong one is short."""
+    if len(word) > MAX_NEAR:
+        return None
+    bare = {name.replace("_", "").lower(): name for name in known}
+    near = difflib.get_close_matches(word.replace("_", "").lower(), bare, n=1, cutoff=0.8)
+    return bare[near[0]] if near else None
+
+
+def _unknown_field(name: str, path: str, schema: type[msgspec.Struct]) -> str:
+    """Return what is wrong with a field that the schema, or an object in it, does not have."""
+    near = None if path else nearest(name, schema.__struct_encode_fields__)
+    advice = f"; did you mean {near}?" if near else ""
+    return f"Object contains unknown field '{shown(name)}'{advice} - at '${path}.{shown(name)}'"
 
 
 def _choices(schema: type[msgspec.Struct], name: str) -> str:
@@ -75,8 +109,17 @@ def shown(text: str) -> str:
 
 def _sent(value: Any, path: str, pattern: str, *, keys: bool) -> str | None:
     """Return the text at a path of `value`, or the first key there that does not match; None if there is none."""
+    value = _at(value, path)
+    if not keys:
+        return _text(value)
+    return next((text for text in value if not re.search(pattern, text)), None)
+
+
+def _at(value: Any, path: str) -> Any:
     for name, index in _STEP.findall(path):
         value = value[name] if name else value[int(index)]
-    if not keys:
-        return value if isinstance(value, str) else None
-    return next((text for text in value if not re.search(pattern, text)), None)
+    return value
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None

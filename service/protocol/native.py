@@ -10,12 +10,12 @@ from typing import Any
 
 import msgspec
 
-from service.errors import Malformed, OnRecordError, RefRequired, UnknownType
+from service.errors import Malformed, MisspeltType, OnRecordError, RefRequired, UnknownType
 from service.protocol.acks import Ack, ack_fields
 from service.protocol.close_codes import Violation
 from service.protocol.commands import COMMANDS, REF, Connect, Frame
 from service.protocol.events import Outgoing
-from service.protocol.forms import problem_of
+from service.protocol.forms import nearest, problem_of
 from service.protocol.strict_json import Duplicate, NotJson, check_strings, parse_json, shortened
 
 
@@ -96,12 +96,18 @@ def decode(text: str, value: dict[str, Any]) -> Frame:
     kind = value.get("type")
     schema = COMMANDS.get(kind) if isinstance(kind, str) else None
     if schema is None:
-        printable = isinstance(kind, str) and len(kind) <= 64 and kind.isprintable()  # noqa: PLR2004
-        raise UnknownType(type=kind if printable else "that")
+        raise _unknown_type(kind)
     frame = _convert(text, value, schema)
     if schema.RECORDED and frame.ref is None:
         raise RefRequired
     return frame
+
+
+def _unknown_type(kind: object) -> UnknownType:
+    if not (isinstance(kind, str) and len(kind) <= 64 and kind.isprintable()):  # noqa: PLR2004
+        return UnknownType(type="that")
+    near = nearest(kind, COMMANDS)
+    return UnknownType(type=kind) if near is None else MisspeltType(type=kind, near=near)
 
 
 def decode_connect(text: str, value: dict[str, Any]) -> Connect:

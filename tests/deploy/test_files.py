@@ -240,3 +240,20 @@ def test_image_build_needs_no_development_extra(tmp_path: Path) -> None:
     assert refused.returncode == 2
     assert refused.stderr == "`onrecord dev` and the tests need `pip install 'onrecord[dev]'`.\n"
     assert not list(prefix.glob("lib/*/site-packages/pip"))
+
+
+def test_secrets_are_written_once_and_only_their_owner_reads_them(tmp_path: Path) -> None:
+    script, file = ROOT / "scripts" / "secrets", tmp_path / ".env"
+    made = subprocess.run([script, file], capture_output=True, text=True, check=True)
+    assert (made.stdout, made.stderr, oct(file.stat().st_mode & 0o777)) == ("", "", "0o600")
+    first = file.read_text()
+    assert all(re.fullmatch(r"[A-Z_]+=\S{32,}", line) for line in first.splitlines())
+    again = subprocess.run([script, file], capture_output=True, text=True, check=False)
+    assert (again.returncode, file.read_text()) == (2, first)
+    assert again.stderr == f"{file} exists and may hold the only key of a log; nothing was written.\n"
+    assert subprocess.run([script], capture_output=True, check=False).returncode == 2
+
+
+def test_a_restart_of_the_machine_does_not_open_the_demo_again() -> None:
+    services = document(variables())["services"]
+    assert (services["demo"]["restart"], services["node1"]["restart"]) == ("no", "unless-stopped")

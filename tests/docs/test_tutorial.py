@@ -13,7 +13,7 @@ from tests.support.processes.processes import running
 
 PAGE = (ROOT / "docs" / "tutorial" / "ten-minutes.md").read_text()
 PROGRAM = re.findall(r"```python\n# chat\.py\n(.*?)```", PAGE, re.DOTALL)[0]
-START, EXPORT = "make run", 'export PATH="$PWD/.venv/bin:$PATH" CHAT=ws://127.0.0.1:8000/ws'
+START, EXPORT = "make run", 'export PATH="$PWD/.venv/bin:$PATH" CHAT=http://127.0.0.1:8000'
 """The two commands that the test does itself: it starts what `make run` runs, at a free port."""
 
 
@@ -54,6 +54,9 @@ async def test_every_command_of_the_tutorial_prints_what_the_page_shows(place: P
     env = {"PATH": path, "LC_ALL": "C.UTF-8", "ONRECORD_DATA_DIR": str(place / "data")}
     env["PIP_DISABLE_PIP_VERSION_CHECK"] = "1"  # its notice of a newer pip depends on the day
     async with running(env | {"ONRECORD_PORT": "0"}, "dev") as server:
-        env["CHAT"] = server.url.replace("http", "ws", 1).removesuffix("/ws") + "/ws"
+        env["CHAT"] = server.address
         for command, output in steps[2:]:
             assert comparable(await shell(command, env, place)) == comparable(output), command
+        refused = await shell('python chat.py alice "<script>" || echo "exit $?"', env, place)
+        assert "exit 1" in refused, refused
+        assert "script" in refused, refused

@@ -13,10 +13,11 @@ from datetime import datetime
 import msgspec
 
 from service.audit.history import snapshot
+from service.audit.history.format import when
 from service.domain.events import ReadMarkerMoved
 from service.domain.room import RoomState
 from service.domain.streams import reader_stream, room_stream
-from service.errors import RoomNotFound
+from service.errors import RoomNotFound, RoomNotOpen
 from service.eventstore.as_of_reader import AsOfReader
 from service.protocol.events import timestamp
 from service.protocol.room_as_of import (
@@ -72,7 +73,7 @@ class AsOf:
         """
         found = await self.at(room, moment)
         if found.settings is None:
-            raise RoomNotFound(room=room)
+            raise await self.missing(found)
         opened = await self._reader.event(room_stream(room), 1)
         assert opened is not None  # noqa: S101 - an existing room has a first event
         people = found.standings.values()
@@ -99,7 +100,7 @@ class AsOf:
             [await self.at(room, begin), await self.at(room, end)], key=lambda found: found.position
         )
         if not after.state.exists:
-            raise RoomNotFound(room=room)
+            raise await self.missing(after)
         settings = SettingsChange(before=before.settings, after=after.settings)
         document = RoomChanges(
             room_id=room,
@@ -142,6 +143,14 @@ class AsOf:
         if moment is not None and (event := await self._reader.event(room_stream(room), moment)):
             return event.position, event.at
         return await self._reader.position(), await self._reader.now()
+
+    async def missing(self, found: RoomAsOf) -> RoomNotFound:
+        """Return the refusal of a room that did not exist at a moment: it names a later opening."""
+        room = found.state.room
+        opened = await self._reader.event(room_stream(room), 1)
+        if opened is None or opened.at <= found.at:
+            return RoomNotFound(room=room)
+        return RoomNotOpen(room=room, moment=when(timestamp(found.at)), opened=when(timestamp(opened.at)))
 
     async def standpoint(self, found: RoomAsOf) -> Standpoint:
         """Return the seq and the time of a room's last event at a moment."""

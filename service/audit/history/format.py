@@ -62,6 +62,11 @@ def who(user: str, names: Mapping[str, str]) -> str:
     return user if name == user else f"{printable(name)} ({user})"
 
 
+def when(at: str) -> str:
+    """Return a time of an answer for people, to the second."""
+    return f"{at[:19].replace('T', ' ')} UTC"
+
+
 def printable(text: str) -> str:
     """Return text on one line, without characters that a terminal interprets."""
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)

@@ -17,7 +17,6 @@ from service.audit.history.existence import require_known
 from service.domain.events import ReadMarkerMoved, Recorded, SessionClosed, SessionOpened
 from service.domain.room import RoomState, evolve, readable_until
 from service.domain.streams import reader_stream, room_of, room_stream, session_stream
-from service.errors import RoomNotFound
 from service.eventstore.as_of_reader import AsOfReader
 from service.protocol.audit import PersonRooms, PersonView, RoomSeen, SessionThen, Stretch
 from service.protocol.events import timestamp
@@ -50,7 +49,7 @@ class PersonViews:
         await require_known(self._reader, room=room, person=user)
         found = await self._rooms.at(room, moment)
         if not found.state.exists:
-            raise RoomNotFound(room=room)
+            raise await self._rooms.missing(found)
         sessions = await self._sessions(user, room, found)
         events = await self._reader.about_member(room, user, found.state.head)
         visible, readable = _seen(found.state, events, user, found.at, since)

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Seq
 
 import msgspec
 
-from service.audit.history.format import printable, who
+from service.audit.history.format import printable, when, who
 from service.protocol.audit import PersonRooms, PersonView, RoomSeen, SessionThen, Stretch
 from service.protocol.room_as_of import (
     MessageChange,
@@ -21,11 +21,6 @@ from service.protocol.room_as_of import (
 
 Names = Mapping[str, str]
 """Display names by user id."""
-
-
-def when(at: str) -> str:
-    """Return a time of an answer for people, to the second."""
-    return f"{at[:19].replace('T', ' ')} UTC"
 
 
 async def text_pieces(

@@ -17,7 +17,8 @@ to another machine and archived. It verifies that
 `--key` gives a trusted key, or a file of keys; without it the first key in the files is trusted, and printed.
 
 Invariant: input that cannot be verified is bad. The program prints `ok N events` and exits with 0, or prints `bad` with
-a sentence and exits with 1.
+a sentence and exits with 1. If an argument names no such input (a file that does not exist, or is of another kind), it
+says so and exits with 2.
 """
 
 import argparse
@@ -44,6 +45,10 @@ MALFORMED = (ValueError, TypeError, AttributeError, struct.error)
 
 class Bad(Exception):
     """The input is bad; the message is a sentence."""
+
+
+class Misnamed(Exception):
+    """An argument does not name what it should; the message is a sentence."""
 
 
 def regular(path: Path) -> Path:
@@ -509,6 +514,45 @@ def report(tree: Tree, keys: list[str], kept: list[str], say: Callable[[str], No
         say(f"Signed by {keys[0]}, a key from the same files: {advice}.")
 
 
+def check_kind(path: Path) -> None:
+    """Check that a path names something like an export or a proof, as changed as it may be."""
+    is_other = False
+    if path.is_dir():
+        is_other = not any(
+            (path / name).exists() for name in ("manifest.json", "events.ndjson", "unfinished.json")
+        )
+    elif path.is_file():
+        with path.open("rb") as file:
+            start = file.read(64).lstrip()[:1]
+        is_other = start.isascii() and start not in (b"", b"{", b"[")
+    elif not path.exists() and not path.is_symlink():
+        raise Misnamed(f"There is no file {path}.")
+    if is_other:
+        raise Misnamed(f"{path} is no export and no proof.")
+
+
+def check_checkpoint(path: Path) -> None:
+    """Check that a path names something like a checkpoint."""
+    if not path.is_file():
+        raise Misnamed(f"There is no file {path}.")
+    if "\n\n\N{EM DASH} ".encode() not in read(path):
+        raise Misnamed(f"{path} is no checkpoint.")
+
+
+def keys_of(argument: str) -> list[str]:
+    """Return the keys that an argument gives: a vkey, or a file of vkeys."""
+    try:
+        path = Path(argument)
+        keys = (path.read_text(encoding="utf-8") if path.is_file() else argument).split()
+        for key in keys:
+            vkey(key)
+    except (Bad, OSError, *MALFORMED):
+        keys = []
+    if not keys:
+        raise Misnamed(f"`--key {argument}` is neither a key nor a file with one.")
+    return keys
+
+
 def main() -> int:
     """Run the command."""
     parser = argparse.ArgumentParser(
@@ -527,12 +571,17 @@ def main() -> int:
         print(printable(words), file=sys.stderr)
 
     try:
-        named = [Path(key).read_text(encoding="utf-8") if Path(key).exists() else key for key in args.key]
-        kept = [key for text in named for key in text.split()]
+        check_kind(args.path)
+        if args.since:
+            check_checkpoint(args.since)
+        kept = [key for argument in args.key for key in keys_of(argument)]
         if args.path.is_dir():
             count = check_export(args.path, kept, say)
         else:
             count = check_file_of_proof(args.path, kept, args.since, say)
+    except Misnamed as problem:
+        say(str(problem))
+        return 2
     except Bad as found:
         print(printable(f"bad: {found}."))
         return 1

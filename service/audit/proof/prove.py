@@ -7,7 +7,7 @@ from service.audit.proof import proof_record, tree_store
 from service.audit.proof.merkle import consistency, inclusion
 from service.audit.proof.signing_keys import SealKey
 from service.domain.streams import room_stream, stream_id
-from service.errors import MessageNotFound, RoomNotFound
+from service.errors import EventNotFound, RoomNotFound
 from service.eventstore.serializer import EventSerializer
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ async def prove(
     """Return the proof of a room's event `seq`, as JSON; `reveal` adds its content.
 
     Raises:
-        RoomNotFound, MessageNotFound: there is no such room, or no such event in it.
+        RoomNotFound, EventNotFound: there is no such room, or no such event in it.
         NotSealed: the event is not sealed yet.
         NoteInvalid: the newest checkpoint was changed.
     """
@@ -39,7 +39,7 @@ async def prove(
         exists = await connection.fetchval(
             "SELECT EXISTS (SELECT FROM stored_events WHERE originator_id = $1)", stream
         )
-        raise MessageNotFound(room=room, message=seq) if exists else RoomNotFound(room=room)
+        raise EventNotFound(room=room, event=seq) if exists else RoomNotFound(room=room)
     index = (await tree_store.SealedLeaves(connection).of(row["position"])).number
     newest = await tree_store.newest(connection, keys)
     if newest is None or newest.checkpoint.size <= index:

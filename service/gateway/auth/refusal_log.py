@@ -7,7 +7,7 @@ those that were withheld.
 import logging
 from collections.abc import Callable
 
-from service.errors import NotAllowed, OnRecordError, TokenInvalid, TokenNotYetValid
+from service.errors import NotAllowed, OnRecordError, TokenExpired, TokenInvalid, TokenNotYetValid
 from service.gateway.transport.client_address import address_key
 from service.runtime.token_bucket import LineLimit
 
@@ -51,4 +51,4 @@ def _problem(error: OnRecordError | None) -> str:
     """Return the details of an error that repeat nothing that the client sent; empty if there are none."""
     if isinstance(error, TokenInvalid):
         return str(error.data.get("logged", error.data["problem"]))
-    return str(error) if isinstance(error, NotAllowed | TokenNotYetValid) else ""
+    return str(error) if isinstance(error, NotAllowed | TokenExpired | TokenNotYetValid) else ""

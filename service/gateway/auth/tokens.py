@@ -120,6 +120,10 @@ class TokenVerifier:
         """
         if len(token) > MAX_TOKEN:
             raise TokenInvalid(problem="it is too long")
+        if token[:7].lower() == "bearer ":
+            raise TokenInvalid(
+                problem="it begins with Bearer, which belongs in the header Authorization alone"
+            )
         with translated_errors():
             algorithm, key_id = self._header(token)
             key = await self._keys.find(algorithm, key_id)
@@ -177,7 +181,7 @@ def translated_errors() -> Iterator[None]:
     try:
         yield
     except (JoseError, ValueError, TypeError, RecursionError) as error:
-        problem = shortened(str(error).strip().rstrip(".")) or type(error).__name__
+        problem = shortened(str(error).rstrip(" .:")) or type(error).__name__
         # The message of a library may repeat parts of the token, so the log gets `logged` instead.
         raise TokenInvalid(problem=problem, logged=_loggable(error)) from error
 

@@ -207,6 +207,8 @@ def _wanted(query: EventsQuery) -> Selection:
         raise BadParameter(problem="A stream that is followed has no end; leave out `to`.", parameter="to")
     which = EventFilter(TOPICS[query.type] if query.type else None, query.person)
     since, until = _time("from", query.from_, "start"), _time("to", query.to, "end")
+    if since is not None and until is not None and since > until:
+        raise BadParameter(problem="This range ends before it begins: `from` is after `to`.", parameter="to")
     return Selection(after=query.after, since=since, until=until, room=query.room, which=which)
 
 

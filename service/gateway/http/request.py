@@ -90,6 +90,10 @@ class RequestGuard:
             self.charges.take(user, address_key(request.client.host if request.client else None), price)
 
 
+_EXPECTED = {"int": "a whole number", "bool": "true or false"}
+"""What a parameter has to be, by msgspec's name; that the sent value is text goes without saying in a URL."""
+
+
 def address_of(request: Request) -> str | None:
     """Return the address of the client; None if it is not known."""
     return canonical_address(request.client.host if request.client else None)
@@ -119,7 +123,10 @@ def parameters(request: Request, query: type[T]) -> T:
     try:
         return msgspec.convert(given, query, strict=False)
     except msgspec.ValidationError as error:
-        problem = shortened(problem_of(error, given, query))
+        words = problem_of(error, given, query)
+        for wanted, expected in _EXPECTED.items():
+            words = words.replace(f"Expected '{wanted}', got 'str'", f"Expected {expected}")
+        problem = shortened(words)
         found = _where.search(problem)
         raise BadParameter(problem=problem, parameter=found[1] if found else "") from error
 

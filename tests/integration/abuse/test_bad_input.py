@@ -132,7 +132,7 @@ async def test_bad_input_gets_a_clear_error_stores_nothing_and_disturbs_nobody(
                     assert error.get("code") == code, (what, error)
                     assert error["retryable"] is False, what
                     words = error["message"]
-                    assert words.endswith((".", "'", "`")) or "$" in words, words
+                    assert words.endswith((".", "?", "'", "`")) or "$" in words, words
                 assert record(database) == stored
                 # Bob's presence is all that others have received of him.
                 assert {event["type"] for event in alice.heard[heard:]} <= {"presence:changed"}

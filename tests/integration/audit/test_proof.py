@@ -145,6 +145,11 @@ async def test_before_anything_is_sealed_the_commands_say_so(database: Database,
     code, _, words = await run(env, "audit", "verify", "--against", str(tmp_path / "nowhere"))
     assert code == 2
     assert "cannot be read" in words
+    other = tmp_path / "README.md"
+    other.write_text("# A text\n")
+    for command in ("verify --against", "extension --since"):
+        code, out, words = await run(env, "audit", *command.split(), str(other))
+        assert (code, out, words[: len(f"{other} is no checkpoint")]) == (2, "", f"{other} is no checkpoint")
 
 
 async def test_words_that_were_changed_are_said_to_be_and_not_shown(

@@ -128,6 +128,19 @@ async def test_every_audit_command_prints_for_people(
     assert asked == names - TEXT_ALREADY
 
 
+async def test_ranges_and_numbers_without_an_event_are_reported(env: dict[str, str]) -> None:
+    replay = ("audit", "replay", "--room", "plant")
+    reversed_ranges = (("--from-seq", "5", "--to-seq", "3"), ("--from", "2026-02-01", "--to", "2026-01-01"))
+    for bounds in reversed_ranges:
+        assert await run(env, *replay, *bounds) == (2, "", "This range ends before it begins.\n")
+    for bound in (("--from-seq", "99"), ("--to", "2020-01-01")):
+        assert await run(env, *replay, *bound) == (0, "", "No event of plant is in this range.\n")
+    code, _, said = await run(env, "audit", "room", "plant", "--at", "99")
+    assert (code, said) == (0, "There is no event 99 in plant yet: its last is 7.\n")
+    code, _, said = await run(env, "audit", "prove", "--room", "plant", "--seq", "99")
+    assert (code, said) == (1, "There is no event 99 in plant.\n")
+
+
 async def test_on_a_terminal_text_is_the_default_and_in_a_pipe_json(env: dict[str, str]) -> None:
     for command in (("room", "plant"), ("person", "bob"), ("replay", "--room", "plant")):
         shown = await asyncio.to_thread(on_a_terminal, env, "audit", *command)

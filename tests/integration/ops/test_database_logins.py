@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -188,6 +189,21 @@ async def test_a_second_installation_has_roles_of_its_own(bare: Cluster) -> None
             stranger.execute("SELECT FROM stored_events")
 
 
+async def test_a_forgotten_prefix_does_not_join_two_installations(bare: Cluster) -> None:
+    bare.run(block(FRESH))
+    await Installation(bare).migrate()
+    bare.run(block(SECOND))
+    env = Installation(bare, "chat_b", "chat_b").environment
+    del env["ONRECORD_DATABASE_ROLE_PREFIX"]
+    code, out, problem = await run(env, "migrate")
+    assert (code, out, problem.count("\n")) == (2, "", 1)
+    assert problem.startswith(
+        "onrecord_app, onrecord_owner, onrecord_worker have the roles onrecord_*, which another database of this "
+        "cluster uses: set ONRECORD_DATABASE_ROLE_PREFIX to a prefix that no other installation has; "
+    )
+    await Installation(bare, "chat_b", "chat_b").migrate()
+
+
 async def test_a_managed_service_without_a_superuser(bare: Cluster) -> None:
     bare.run(f"CREATE ROLE {ADMINISTRATOR} LOGIN CREATEROLE CREATEDB PASSWORD '{PASSWORD}'")
     bare.run(block(MANAGED), ADMINISTRATOR)
@@ -211,6 +227,46 @@ async def test_roles_that_exist_and_an_owner_that_may_not_create_roles(bare: Clu
     assert block(ADMIN_OPTION).strip().rstrip(";") in problem
     bare.run(block(ADMIN_OPTION))
     await installation.migrate()
+    await installation.live()
+    installation.judge()
+
+
+async def test_a_dump_is_restored_without_a_superuser(bare: Cluster, tmp_path: Path) -> None:
+    guide = (ROOT / "docs" / "guides" / "back-up-and-restore.md").read_text(encoding="utf-8")
+    exchange, before, after = re.findall(r"```sql\n(.*?)```", guide, re.DOTALL)
+    bare.run(f"CREATE ROLE {ADMINISTRATOR} LOGIN CREATEROLE CREATEDB PASSWORD '{PASSWORD}'")
+    bare.run(block(MANAGED), ADMINISTRATOR)
+    installation = Installation(bare)
+    await installation.migrate()
+    owner_url = installation.database.owner_url
+    beside = owner_url.removesuffix("onrecord") + "onrecord_restored"
+    as_of_guide = block(MANAGED).partition("GRANT onrecord_owner TO")
+    bare.run(
+        "".join(as_of_guide[1:]).replace("DATABASE onrecord ", "DATABASE onrecord_restored "), ADMINISTRATOR
+    )
+    (major,) = found(bare, "SELECT current_setting('server_version_num')::integer / 10000")[0]
+    programs = bare.psql.parent if major >= 18 else Path(PROGRAMS["postgresql"][0]).parent
+    dump, entries = tmp_path / "onrecord.dump", tmp_path / "list"
+
+    def tool(name: str, *words: str | Path) -> str:
+        done = subprocess.run([programs / name, *words], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    tool("pg_dump", "--format=custom", "--file", dump, "--dbname", owner_url)
+    with psycopg.connect(beside, autocommit=True) as owner:
+        owner.execute(before.encode())
+        lines = tool("pg_restore", "-l", dump).splitlines(keepends=True)
+        entries.write_text("".join(line for line in lines if " SCHEMA - read_models " not in line))
+        tool("pg_restore", "--exit-on-error", "-L", entries, "--dbname", beside, dump)
+        owner.execute(after.encode())
+    logins = "onrecord_owner, onrecord_app, onrecord_worker"
+    bare.run(f"GRANT {logins} TO CURRENT_USER", ADMINISTRATOR)
+    with psycopg.connect(installation.database.app_url):  # a node that still runs
+        bare.run(exchange, ADMINISTRATOR)
+    bare.run(f"REVOKE {logins} FROM CURRENT_USER", ADMINISTRATOR)
+    with pytest.raises(psycopg.OperationalError, match="not currently accepting connections"):
+        psycopg.connect(owner_url.removesuffix("onrecord") + "onrecord_broken")
     await installation.live()
     installation.judge()
 

@@ -60,6 +60,8 @@ async def test_the_first_steps_work_as_they_are_printed(place: Path, tmp_path: P
         code, said = await shell("\n".join(COMMANDS), repository, CHAT=server.address)
         assert code == 0, said
         assert "message:new 3 Hello, this is on the record." in said
+        _, said = await shell(f"{COMMANDS[0]}\npython client.py 'No Room'", repository, CHAT=server.address)
+        assert re.search(r"^error .*'No Room' is not a room id", said, re.MULTILINE), said
 
         lines = re.findall(r"^ {4}(\S.*)$", printed, re.MULTILINE)
         assert len(lines) == 3, printed

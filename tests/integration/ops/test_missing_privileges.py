@@ -1,4 +1,4 @@
-"""Each command whose login lacks a privilege in the database ends with exit code 2 and one sentence."""
+"""Each command whose database has no schema, or whose login lacks a privilege there, ends with 2 and one sentence."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +9,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from migrations import newest
 from tests.support.environment import environment
 from tests.support.processes.processes import run
 from tests.support.servers.databases import Database
@@ -71,3 +72,27 @@ async def test_a_login_without_rights_is_named_in_one_sentence(
     # Each of several workers says it.
     assert len({line for line in problem.splitlines() if not line.startswith("{")}) == 1
     assert "stranger_" in problem or "permission denied" in problem
+
+
+READERS = [
+    *(["audit", "person", "ann"], ["audit", "keys"], ["audit", "extension", "--since", "FILE"]),
+    *(["audit", "erase-again", "FILE"], ["project", "run", "--only", "messages"]),
+]
+
+
+@pytest.mark.parametrize(
+    "command", [command for command in COMMANDS + READERS if command != ["migrate"]], ids=" ".join
+)
+async def test_a_database_without_the_schema_is_named_in_one_sentence(
+    database: Database, command: list[str], tmp_path: Path
+) -> None:
+    empty = database.superuser_url.rsplit("/", 1)[0] + "/postgres"
+    logins = ("DATABASE_URL", "MIGRATE_DATABASE_URL", "PROJECTOR_DATABASE_URL")
+    env = environment(database, **{f"ONRECORD_{login}": empty for login in logins})
+    file = tmp_path / "file"
+    file.write_text("")
+    named = {"OUT": str(tmp_path / "out"), "FILE": str(file)}
+    code, out, problem = await run(env, *(named.get(word, word) for word in command))
+    assert (code, out) == (2, "")
+    sentence = f"The database's schema is at nothing, {newest()} is needed: run `onrecord migrate`."
+    assert {line for line in problem.splitlines() if not line.startswith("{")} == {sentence}

@@ -45,8 +45,10 @@ NAMES = (
 
 
 def variables() -> dict[str, str]:
-    """Return the output of `scripts/secrets` for .env, with the tests' own keys, and with rooms that a join opens."""
-    lines = subprocess.check_output([ROOT / "scripts" / "secrets"], text=True).splitlines()
+    """Return what `scripts/secrets` writes to .env, with the tests' own keys, and with rooms that a join opens."""
+    with tempfile.TemporaryDirectory() as place:
+        subprocess.run([ROOT / "scripts" / "secrets", f"{place}/.env"], check=True)
+        lines = (Path(place) / ".env").read_text().splitlines()
     made = dict(line.split("=", 1) for line in lines)
     assert {"ONRECORD_JWT_SECRET", "ONRECORD_KEY_ENCRYPTION_KEY", "ONRECORD_BUS_KEY"} < made.keys()
     own = {"ONRECORD_JWT_SECRET": SECRET, "ONRECORD_KEY_ENCRYPTION_KEY": KEY_ENCRYPTION_KEY}

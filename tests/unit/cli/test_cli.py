@@ -1,10 +1,13 @@
 """The commands as people start them: words in, stdout, stderr and an exit code out."""
 
+import argparse
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,9 +19,10 @@ from joserfc import jwt
 from joserfc.jwk import OctKey
 
 from service import embedded
+from service.cli import node
 from service.cli.arguments import parser
 from service.config import development
-from service.config.settings import BY_VARIABLE
+from service.config.settings import BY_VARIABLE, Settings
 from tests.support.clients.subjects import SUBJECTS
 
 LENT = {
@@ -138,6 +142,7 @@ def test_without_a_key_there_is_no_token(tmp_path: Path) -> None:
 
     assert outcome.code == 2
     assert sentence(outcome).startswith(f"There is no development key in {tmp_path}")
+    assert sentence(outcome).endswith(development.ELSEWHERE)
 
 
 @pytest.mark.parametrize(("ttl", "seconds"), [("90s", 90), ("30m", 1800), ("1h", 3600), ("7d", 604_800)])
@@ -263,6 +268,7 @@ def test_a_command_without_servers_names_what_is_missing(words: list[str], tmp_p
 
     assert outcome.code == 2
     assert "DATABASE_URL" in sentence(outcome)
+    assert sentence(outcome).endswith(development.ELSEWHERE)
 
 
 def test_a_command_beside_dev_borrows_its_servers_and_keys(tmp_path: Path) -> None:
@@ -312,6 +318,27 @@ def test_a_second_dev_on_the_same_directory_is_refused(servers: embedded.Servers
 
     assert outcome.code == 2
     assert "runs servers in" in outcome.err.splitlines()[-1]
+
+
+def test_dev_reports_a_problem_only_when_the_import_of_the_node_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused, imported = threading.Event(), threading.Event()
+
+    def slow_import() -> None:
+        refused.wait()
+        time.sleep(0.2)  # the problem is on its way: it has to wait for the import
+        imported.set()
+
+    def locked(_data_dir: Path) -> None:
+        refused.set()
+        raise development.AlreadyRunning("locked")
+
+    monkeypatch.setattr(node, "_import_node", slow_import)
+    monkeypatch.setattr(embedded, "servers", locked)
+    with pytest.raises(development.AlreadyRunning):
+        node.run_dev(Settings(data_dir=tmp_path / "data"), argparse.Namespace())
+    assert imported.is_set()
 
 
 def test_a_server_that_does_not_answer_is_exit_code_three() -> None:

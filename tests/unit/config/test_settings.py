@@ -191,3 +191,8 @@ def test_key_encryption_keys_are_read_in_order_from_environment_or_files(
     with pytest.raises(SettingsInvalid) as wrong:
         Settings.from_env({"ONRECORD_KEY_ENCRYPTION_KEY": f"file:{tmp_path / 'nowhere'}"})
     assert "cannot be read" in str(wrong.value)
+
+
+def test_the_slash_at_the_end_of_an_origin_is_named() -> None:
+    with pytest.raises(SettingsInvalid, match="without the slash at the end"):
+        Settings.from_env({"ONRECORD_ORIGINS": "https://chat.example.com/"})

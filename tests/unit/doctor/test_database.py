@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -156,6 +157,18 @@ async def test_one_login_for_nodes_and_sealing_is_found(database: Database) -> N
     assert words.startswith("onrecord_app serves and seals, ")
 
 
+async def test_the_environment_of_a_node_does_not_have_the_projectors_login(database: Database) -> None:
+    found = await examine(database, ONRECORD_PROJECTOR_DATABASE_URL="")
+    advice = "set ONRECORD_PROJECTOR_DATABASE_URL to check it"
+    assert [(one.level, one.words) for one in found["grants"]] == [
+        (Level.OK, "This login may read the log and append to it."),
+        (Level.OK, f"The projector's login is not checked; {advice}."),
+    ]
+    assert [(one.level, one.words) for one in found["powers"]] == [
+        (Level.OK, "This login can neither change the record nor seal it.")
+    ]
+
+
 async def test_a_login_of_another_installation_with_the_same_roles_is_found(
     database: Database, owner: "psycopg.Connection[Any]"
 ) -> None:
@@ -295,6 +308,31 @@ async def test_a_key_encryption_key_of_another_installation_is_found(database: D
         Level.FAIL,
         "ONRECORD_KEY_ENCRYPTION_KEY does not open people's keys: th",
     )
+
+
+async def test_a_lock_of_the_sealer_in_other_hands_is_found(
+    database: Database, owner: "psycopg.Connection[Any]"
+) -> None:
+    assert "locks" not in await examine(database)
+    owner.execute("SET ROLE onrecord_analyst")
+    owner.execute("SELECT pg_advisory_lock(7236112)")
+    assert "locks" not in await examine(database), "the login counts, and this one may seal"
+    login = f"analyst_{uuid4().hex}"
+    owner.execute("RESET ROLE")
+    owner.execute("SELECT pg_advisory_unlock_all()")
+    owner.execute(
+        sql.SQL("CREATE ROLE {} LOGIN PASSWORD 'x' IN ROLE onrecord_analyst").format(sql.Identifier(login))
+    )
+    address = database.superuser_url.split("@")[1]
+    try:
+        with psycopg.connect(f"postgresql://{login}:x@{address}", autocommit=True) as analyst:
+            for lock in ("7236112", "7236111, 1"):
+                analyst.execute(f"SELECT pg_advisory_lock({lock})")
+                verdict, words = said(await examine(database), "locks")
+                assert (verdict, words.startswith(f"{login} (process ")) == (Level.WARN, True)
+                analyst.execute("SELECT pg_advisory_unlock_all()")
+    finally:
+        owner.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(login)))
 
 
 async def test_a_database_where_nothing_can_be_recorded_is_found(

@@ -172,8 +172,6 @@ def test_a_surrogate_pair_is_one_character() -> None:
     [
         "",
         "message",
-        "Message:send",
-        "message:send ",
         "connect",
         "ack",
         "error",
@@ -186,6 +184,41 @@ def test_an_unknown_type_is_named(kind: str) -> None:
     with pytest.raises(UnknownType) as refused:
         read(json.dumps({"type": kind}, ensure_ascii=False))
     assert str(refused.value) == f"There is no command of type {kind}."
+
+
+@pytest.mark.parametrize(
+    "kind", ["Message:send", "message:send ", "message:sned", "message_send", "send:message"]
+)
+def test_a_misspelt_type_is_named_with_the_one_that_is_meant(kind: str) -> None:
+    with pytest.raises(UnknownType) as refused:
+        read(json.dumps({"type": kind}))
+    meant = "." if kind == "send:message" else "; did you mean message:send?"
+    assert str(refused.value) == f"There is no command of type {kind}{meant}"
+
+
+@pytest.mark.parametrize(
+    ("field", "problem"),
+    [
+        ("roomid", "'roomid'; did you mean roomId? - at '$.roomid'"),
+        ("room_id", "'room_id'; did you mean roomId? - at '$.room_id'"),
+        ("colour", "'colour' - at '$.colour'"),
+        ("roomid" * 10, f"'{'roomid' * 10}' - at '$.{'roomid' * 10}'"),
+    ],
+)
+def test_an_unknown_field_is_named_with_the_one_that_is_meant(field: str, problem: str) -> None:
+    with pytest.raises(Malformed) as refused:
+        read(json.dumps({"type": "room:leave", "ref": "r", field: "general"}))
+    assert str(refused.value) == f"Object contains unknown field {problem}"
+
+
+@pytest.mark.parametrize("until", ["2026-12-01", "2026-12-01T10:00:00", 5])
+def test_a_wrong_time_is_in_words(until: object) -> None:
+    given = {"type": "room:mute", "ref": "r", "roomId": "general", "userId": "bob", "until": until}
+    with pytest.raises(Malformed) as refused:
+        read(json.dumps(given))
+    what = f"'{until}'" if isinstance(until, str) else "This"
+    words = "is not a time: give a time with its offset, such as 2026-12-01T10:00:00Z - at '$.until'"
+    assert str(refused.value) == f"{what} {words}"
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from projections import messages
 from service.audit.history import as_of
 from service.audit.history.as_of import AsOf
+from service.audit.history.person_view import PersonViews
 from service.domain.events import (
     MemberBanned,
     MemberJoined,
@@ -237,6 +238,18 @@ async def test_before_it_was_opened_a_room_is_not_there(here: World) -> None:
     early = first["at"] - timedelta(seconds=1)
     assert await room_at(here, "general", early) is None
     assert await room_at(here, "nowhere", None) is None
+    words = (
+        f"The room general was not open yet on {early:%Y-%m-%d %H:%M:%S} UTC: "
+        f"it was opened on {first['at']:%Y-%m-%d %H:%M:%S} UTC."
+    )
+    for refused in (
+        rooms_of(here).room("general", early),
+        rooms_of(here).changes("general", early, early),
+        PersonViews(AsOfReader(here.node.pool, here.node.serializer)).view("alice", "general", early),
+    ):
+        with pytest.raises(RoomNotFound) as refusal:
+            await refused
+        assert str(refusal.value) == words
     found = await whole(await rooms_of(here).changes("general", early, None))
     assert found["from"] == {"seq": 0}
     assert found["settings"] == {"before": None, "after": {"name": "General", "visibility": "public"}}

@@ -424,10 +424,23 @@ def test_what_is_no_proof_is_bad_in_one_sentence(tmp_path: Path, content: bytes)
     assert "Traceback" not in words
 
 
-def test_what_is_no_export_is_bad_in_one_sentence(tmp_path: Path) -> None:
-    for path in (tmp_path, tmp_path / "nowhere"):
-        code, out, _ = checked(path)
-        assert (code, out[:5]) == (1, "bad: ")
+def test_what_is_named_by_mistake_is_not_called_bad(tmp_path: Path) -> None:
+    nowhere, text, proof = tmp_path / "nowhere", tmp_path / "README.md", tmp_path / "proof"
+    text.write_text("# A text\n")
+    proof.write_text("{}")
+    (tmp_path / "empty").touch()
+    no_key = "`--key {}` is neither a key nor a file with one.\n"
+    cases: list[tuple[Path, list[str], str]] = [
+        (nowhere, [], f"There is no file {nowhere}.\n"),
+        (tmp_path, [], f"{tmp_path} is no export and no proof.\n"),
+        (text, [], f"{text} is no export and no proof.\n"),
+        (proof, ["--since", str(nowhere)], f"There is no file {nowhere}.\n"),
+        (proof, ["--since", str(text)], f"{text} is no checkpoint.\n"),
+    ]
+    no_keys = ("", "nokey", "a+b+c", str(text), str(tmp_path), str(tmp_path / "empty"))
+    cases += [(proof, ["--key", key], no_key.format(key)) for key in no_keys]
+    for path, arguments, words in cases:
+        assert checked(path, *arguments) == (2, "", words), arguments
 
 
 def test_it_is_installed_as_a_command() -> None:

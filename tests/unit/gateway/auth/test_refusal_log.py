@@ -68,7 +68,7 @@ async def test_a_refused_token_is_logged_by_its_fault_and_never_repeated(
 @pytest.mark.parametrize(
     ("error", "problem"),
     [
-        (TokenExpired(), ""),
+        (TokenExpired(), "The token has expired."),
         (
             TokenNotYetValid(notBefore="2099-01-01T00:00:00Z", retryAfter=7),
             "The token is not valid before 2099-01-01T00:00:00Z.",

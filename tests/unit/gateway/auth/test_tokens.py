@@ -196,3 +196,19 @@ async def test_a_long_name_is_cut_and_a_far_expiry_is_kept_in_range() -> None:
 )
 def test_a_bearer_token_is_read_from_its_header(header: str | None, token: str | None) -> None:
     assert bearer(header) == token
+
+
+@pytest.mark.parametrize(
+    ("token", "problem"),
+    [
+        (signed({"sub": "alice", "exp": LATER}) + "A", "bad_signature"),
+        (
+            f"Bearer {signed({'sub': 'alice', 'exp': LATER})}",
+            "it begins with Bearer, which belongs in the header Authorization alone",
+        ),
+    ],
+)
+async def test_an_error_about_a_token_is_a_sentence(token: str, problem: str) -> None:
+    with pytest.raises(TokenInvalid) as refused:
+        await TOKENS.verify(token)
+    assert str(refused.value) == f"The token is not valid: {problem}."

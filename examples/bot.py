@@ -1,0 +1,54 @@
+"""Answers each message of a room exactly once, even if it is killed at any moment and started again.
+
+pip install websockets
+TOKEN=$(onrecord token --user echo) python examples/bot.py general
+"""
+
+import asyncio, json, os, pathlib, sys, uuid
+from websockets.asyncio.client import connect
+
+CHAT = os.environ.get("CHAT", "http://localhost:8000")
+
+
+async def main(room, kept="bot.cursor"):
+    kept = pathlib.Path(kept)
+    epoch, last = json.loads(kept.read_text()) if kept.exists() else (None, None)
+    me, waiting = None, {}  # waiting: the ref of each answer that has no ack yet, with the seq of its message
+    async with connect(f"{CHAT.replace('http', 'ws', 1)}/ws") as chat:
+
+        async def say(**frame):
+            await chat.send(json.dumps(frame))
+
+        rooms = {room: last} if kept.exists() else {}
+        await say(type="connect", protocol=1, token=os.environ["TOKEN"], epoch=epoch, rooms=rooms)
+        async for text in chat:
+            event = json.loads(text)
+            kind, ref = event["type"], event.get("ref")
+            if event.get("roomId", room) != room:  # others may add the bot to their rooms
+                continue
+            if kind == "connected":
+                me, epoch, found = event["userId"], event["epoch"], event["rooms"].get(room)
+                if found and not found["recovered"]:  # after a restore: from now on
+                    last = found.get("head") or sys.exit(found["reason"])
+                if last is None:  # the first start
+                    await say(type="room:join", ref=str(uuid.uuid4()), roomId=room)
+            elif kind == "message:new" and event["userId"] != me and event["content"] is not None:
+                # The same message has the same ref after every restart, so the answer is on the record once.
+                ref = str(uuid.uuid5(uuid.UUID(epoch), f"{room}.{event['messageId']}"))
+                waiting[ref] = event["seq"]
+                await say(type="message:send", ref=ref, roomId=room, content=f"You wrote: {event['content']}")
+            elif (
+                kind == "error" and event["code"] != "ref_conflict"
+            ):  # a ref_conflict: the answer is on the record
+                sys.exit(event["message"])
+            elif kind in ("ack", "error"):
+                waiting.pop(ref, None)
+            if kind != "ack":  # an ack may overtake the events before it
+                last = max(last or 0, event.get("seq", 0))
+            if last:  # the cursor stays before a message whose answer has no ack
+                draft = kept.with_suffix(".new")
+                draft.write_text(json.dumps([epoch, min(waiting.values(), default=last + 1) - 1]))
+                draft.replace(kept)
+
+
+asyncio.run(main(*sys.argv[1:]))
