@@ -153,8 +153,11 @@ def _role_problems(
 
 
 def _strangers(connection: "Connection", roles: Sequence[str], logins: Sequence[str]) -> str:
-    """Return the other logins that have the roles which an empty database would share with another one."""
-    if not _is_empty(connection):
+    """Return the other logins that have the roles which an empty database would share with another one.
+
+    Superusers need no roles, so an installation that has them alone joins no other one.
+    """
+    if not _is_empty(connection) or connection.exec_driver_sql(_POWERFUL, (list(logins),)).scalar():
         return ""
     return str(connection.exec_driver_sql(_STRANGERS, (list(roles[:3]), list(logins))).scalar() or "")
 
@@ -193,6 +196,7 @@ _STRANGERS = """
         AND EXISTS (SELECT FROM pg_shdepend d WHERE d.refclassid = 'pg_authid'::regclass AND d.refobjid = job.oid
             AND d.dbid NOT IN (0, (SELECT oid FROM pg_database WHERE datname = current_database())))
 """
+_POWERFUL = "SELECT bool_and(rolsuper) FROM pg_roles WHERE rolname = ANY (%s)"
 _LACKING = """
     SELECT rolname FROM unnest(%s::name[]) WITH ORDINALITY AS wanted (rolname, number) JOIN pg_roles USING (rolname)
     WHERE NOT pg_has_role(%s::name, oid, 'USAGE') ORDER BY number

@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
 
 from projections import PROJECTIONS, check
 from projections.engine.projector import Projector
@@ -24,7 +23,7 @@ from service.observability.endpoint import metrics_server
 from service.observability.exposition import Exposition
 from service.observability.process import ProcessMetrics
 from service.runtime import supervise
-from service.runtime.database_retry import TROUBLE
+from service.runtime.database_retry import TROUBLE, is_transient
 
 
 def run_projector(settings: Settings, args: argparse.Namespace) -> int:
@@ -50,13 +49,16 @@ async def _require_rights(settings: Settings) -> None:
         WrongUsage: the login lacks a privilege.
     """
     login, lacks = "", list[str]()
-    with suppress(*TROUBLE):
+    try:
         async with (
             asyncio.timeout(settings.database_timeout),
             connected(settings, settings.projecting_url) as connection,
         ):
             login = await connection.fetchval("SELECT current_user::text")
             lacks = await lacking(connection, login, PROJECTOR)
+    except TROUBLE as error:
+        if not is_transient(error):
+            raise
     if lacks:
         raise WrongUsage(
             f"The projector's login {login} lacks {', '.join(lacks)}: run `onrecord migrate` with "

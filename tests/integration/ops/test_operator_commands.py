@@ -157,7 +157,8 @@ async def test_a_moment_is_inclusive_and_may_be_written_in_any_time_zone(
     now = await run(env, "audit", "room", "general")
     assert await run(env, "audit", "room", "general", "--at", "9999-12-31T23:59:59Z") == now
     assert await run(env, "audit", "room", "general", "--at", "4") == now
-    assert await run(env, "audit", "room", "general", "--at", "400") == now
+    beyond = await run(env, "audit", "room", "general", "--at", "400")
+    assert beyond == (*now[:2], "There is no event 400 in general yet: its last is 4.\n")
     unchanged = await run(env, "audit", "room", "general", "--diff", posted["at"], "--at", "3")
     assert (unchanged[0], json.loads(unchanged[1])["messages"]) == (0, [])
     forth = await run(env, "audit", "room", "general", "--diff", "1970-01-01T00:00:00Z", "--at", "3")
