@@ -12,7 +12,7 @@ from projections.engine.rows import Key, Rows
 from projections.engine.snapshot import Row, Snapshot, snapshot
 from service.domain import events
 from service.domain.events import Event, Recorded, Role
-from service.domain.streams import room_of, user_subject
+from service.domain.streams import room_of, user_of_subject, user_subject
 from service.eventstore.serializer import EventSerializer
 
 LeaveKind = Literal["left", "kicked", "banned"]
@@ -69,7 +69,7 @@ async def of_user(now: Snapshot, tail: list[Row], user: str) -> list[MembershipR
 
 
 def _key_of(recorded: Recorded) -> Key:
-    return room_of(recorded.stream), recorded.subject.removeprefix(user_subject(""))
+    return room_of(recorded.stream), user_of_subject(recorded.subject)
 
 
 def _evolve(row: MembershipRow | None, recorded: Recorded) -> MembershipRow:

@@ -14,7 +14,7 @@ import msgspec
 from projections.engine.projection import Projection
 from service.domain.content.names import clean_name
 from service.domain.events import MemberJoined, PersonErased, PersonNamed, Recorded
-from service.domain.streams import user_subject
+from service.domain.streams import user_of_subject
 
 if TYPE_CHECKING:
     import asyncpg
@@ -52,7 +52,7 @@ def _change(recorded: Recorded) -> dict[str, Any]:
 
 
 def _user(recorded: Recorded) -> str:
-    return recorded.subject.removeprefix(user_subject(""))
+    return user_of_subject(recorded.subject)
 
 
 PROJECTION = Projection(

@@ -12,7 +12,7 @@ from projections.engine.rows import Key, Rows
 from projections.engine.snapshot import Row, Snapshot, snapshot
 from projections.unread_markers import UnreadMarkerRow
 from service.domain.events import ReadMarkerMoved, Recorded
-from service.domain.streams import room_of, user_subject
+from service.domain.streams import room_of, user_of_subject
 from service.eventstore.serializer import EventSerializer
 
 
@@ -47,10 +47,9 @@ async def of_rooms(
         ProjectionBehind: a table is too far behind the log.
     """
     async with snapshot(database, serializer, PROJECTION, unread_markers.PROJECTION) as now:
-        rows = _ROWS.by_key(await now.fetch(_OF_ROOMS, rooms=list(rooms)))
         tail = await now.tail(_READERS, rooms=list(rooms))
+        rows = await _ROWS.of_rooms(now, tail, PROJECTION, rooms)
         unread = await unread_markers.of_rooms(now, tail, rooms)
-    _ROWS.fold(rows, now.lacking(tail, PROJECTION))
     found = {room: RoomMarkers([], {}) for room in rooms}
     for key, row in sorted(rows.items()):
         markers = found[row.room_id]
@@ -76,7 +75,7 @@ async def markers(now: Snapshot, tail: list[Row], user: str) -> dict[str, int]:
 
 
 def _key_of(recorded: Recorded) -> Key:
-    return recorded.subject.removeprefix(user_subject("")), room_of(recorded.stream)
+    return user_of_subject(recorded.subject), room_of(recorded.stream)
 
 
 def _evolve(row: _Stored | None, recorded: Recorded) -> _Stored:
@@ -97,5 +96,4 @@ PROJECTION = Projection(
     apply=_ROWS.apply,
     row_key=_key_of,
 )
-_OF_ROOMS = f"SELECT * FROM {PROJECTION.relation} WHERE room_id = ANY (CAST(:rooms AS text[]))"  # noqa: S608 - a constant
 _READERS = "starts_with(e.stream, 'reader:') AND split_part(e.stream, ':', 2) = ANY (CAST(:rooms AS text[]))"

@@ -13,7 +13,7 @@ from projections.engine.projection import Projection
 from projections.engine.rows import Key, Rows
 from projections.engine.snapshot import Row, Snapshot
 from service.domain.events import Recorded, UnreadMarkerMoved
-from service.domain.streams import room_of, user_subject
+from service.domain.streams import room_of, user_of_subject
 
 
 class UnreadMarkerRow(msgspec.Struct, frozen=True):
@@ -43,12 +43,11 @@ async def of_rooms(
     now: Snapshot, tail: list[Row], rooms: Collection[str]
 ) -> dict[tuple[str, ...], UnreadMarkerRow]:
     """Return the rows of some rooms by user and room, within a snapshot whose `tail` has their readers' events."""
-    rows = _ROWS.by_key(await now.fetch(_OF_ROOMS, rooms=list(rooms)))
-    return _ROWS.fold(rows, now.lacking(tail, PROJECTION))
+    return await _ROWS.of_rooms(now, tail, PROJECTION, rooms)
 
 
 def _key_of(recorded: Recorded) -> Key:
-    return recorded.subject.removeprefix(user_subject("")), room_of(recorded.stream)
+    return user_of_subject(recorded.subject), room_of(recorded.stream)
 
 
 def _evolve(_row: UnreadMarkerRow | None, recorded: Recorded) -> UnreadMarkerRow:
@@ -67,4 +66,3 @@ PROJECTION = Projection(
     apply=_ROWS.apply,
     row_key=_key_of,
 )
-_OF_ROOMS = f"SELECT * FROM {PROJECTION.relation} WHERE room_id = ANY (CAST(:rooms AS text[]))"  # noqa: S608 - a constant

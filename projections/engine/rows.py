@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _SQL_TYPES = {bool: "boolean", int: "bigint", datetime: "timestamptz"}
 
+_OF_ROOMS = "SELECT * FROM {relation} WHERE room_id = ANY (CAST(:rooms AS text[]))"
+
 Key = tuple[str, ...]
 R = TypeVar("R", bound=msgspec.Struct)
 
@@ -75,6 +77,14 @@ class Rows(Generic[R]):
         subject = user_subject(user)
         events = (event for event in now.lacking(tail, projection) if event.subject == subject)
         return self.fold(rows, events).values()
+
+    async def of_rooms(
+        self, now: Snapshot, tail: list[Row], projection: Projection, rooms: Collection[str]
+    ) -> dict[Key, R]:
+        """Return the rows of some rooms by key, within a snapshot whose `tail` has the events about them."""
+        query = _OF_ROOMS.format(relation=projection.relation)
+        found = self.by_key(await now.fetch(query, rooms=list(rooms)))
+        return self.fold(found, now.lacking(tail, projection))
 
     async def apply(
         self, connection: "asyncpg.Connection[Any]", table: str, batch: Sequence[Recorded]

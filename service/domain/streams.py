@@ -92,6 +92,11 @@ def user_subject(user: str) -> str:
     return f"user:{user}"
 
 
+def user_of_subject(subject: str) -> str:
+    """Return the user of an event's subject."""
+    return subject.removeprefix(user_subject(""))
+
+
 def room_subject(room: str) -> str:
     """Return the subject of events about one room in a stream that is not the room's own."""
     return f"room:{room}"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from service.gateway.engineio.interface import FRAME, PACKET, Settings, Upper
 from service.gateway.engineio.poll_buffer import PollBuffer
+from service.gateway.transport.callbacks import nothing
 from service.gateway.transport.transport import CATCHUP_ALLOWANCE, Ending, WebSocketTransport
 from service.gateway.websocket.frames import binary_frame, text_frame
 from service.protocol.close_codes import Close
@@ -65,7 +66,7 @@ class Connection:
         self.posting = False
         self.busy = False
         self.ending: Ending | None = None
-        self.on_ending: Callable[[], None] = lambda: None
+        self.on_ending: Callable[[], None] = nothing
 
     def open(self, socket: WebSocketTransport | None) -> None:
         """Send the handshake packet, over the WebSocket if one is given, and start the heartbeats."""

@@ -5,6 +5,8 @@ from collections.abc import Callable
 
 from uvicorn.protocols.http.flow_control import FlowControl
 
+from service.gateway.transport.callbacks import nothing
+
 
 class Flow(FlowControl):
     """Pauses reading also while there are buffered bytes; `resume` parses them."""
@@ -16,7 +18,7 @@ class Flow(FlowControl):
 
     def end(self) -> None:
         """Forget the protocol, once the connection is lost."""
-        self._resume = _do_nothing
+        self._resume = nothing  # a reference cycle otherwise
 
     def hold(self, held: bool) -> None:  # noqa: FBT001 - its only argument
         """Pause reading while there are buffered bytes."""
@@ -39,7 +41,3 @@ class Flow(FlowControl):
             self._resume()
         elif not self._held:
             super().resume_reading()
-
-
-def _do_nothing() -> None:
-    pass

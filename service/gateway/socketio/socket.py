@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from service.gateway.engineio import Connection
+from service.gateway.transport.callbacks import nothing
 from service.gateway.transport.transport import Ending
 from service.protocol.socketio import packets
 from service.protocol.socketio.engineio import binary_message, message
@@ -29,7 +30,7 @@ class Socket:
         self.received = 0
         """Bytes of the packet that is being handled, with its attachments."""
         self.ending: Ending | None = None
-        self.on_ending: Callable[[], None] = _nothing
+        self.on_ending: Callable[[], None] = nothing
 
     def accept(self, pid: str | None = None) -> None:
         """Send the CONNECT packet of the server; `pid` identifies the state that the client may recover."""
@@ -100,8 +101,4 @@ class Socket:
         """Set the ending: the client has left, or its connection has ended."""
         self.ending = ending
         self.on_ending()
-        self.on_ending = _nothing  # a reference cycle otherwise
-
-
-def _nothing() -> None:
-    pass
+        self.on_ending = nothing  # a reference cycle otherwise

@@ -11,6 +11,7 @@ those who fill the budget. What one read of a socket adds is counted after it.
 import logging
 from collections.abc import Callable
 
+from service.gateway.transport.callbacks import nothing
 from service.gateway.transport.client_address import ClientAddresses, address_key
 
 SHARE = 8
@@ -139,7 +140,7 @@ class Account:
     def end(self) -> None:
         """Hold nothing, and forget the connection, which is lost."""
         self.release()
-        self.close = _nothing  # a reference cycle otherwise
+        self.close = nothing  # a reference cycle otherwise
 
     def is_from(self, headers: list[tuple[bytes, bytes]]) -> None:
         """Count for the client that a trusted proxy names in the head of a request, and release what was held."""
@@ -147,7 +148,3 @@ class Account:
             self.release()
             self.key = address_key(self._budget.addresses.of(self._peer, headers))
             self.share = SHARE
-
-
-def _nothing() -> None:
-    pass

@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from uvicorn.server import ServerState
 
 from service.errors import NotReady
+from service.gateway.transport.callbacks import nothing
 from service.gateway.transport.heartbeat import Heartbeats
 from service.gateway.transport.problem import refusal
 from service.gateway.transport.receive_budget import Account
@@ -24,7 +25,7 @@ from service.gateway.websocket import handshake
 from service.gateway.websocket.frame_reader import FrameReader
 from service.gateway.websocket.frames import HEARTBEAT, close_frame
 from service.gateway.websocket.limits import Limits
-from service.gateway.websocket.receive_queue import ReceiveQueue, ignore_ending, start_task
+from service.gateway.websocket.receive_queue import ReceiveQueue, start_task
 from service.gateway.websocket.write_buffer import WriteBuffer
 from service.protocol.close_codes import Close
 from service.runtime.direct_sockets import DirectSockets
@@ -55,7 +56,7 @@ class WebSocketConnection(WriteBuffer):
         account.close = self.reader.turn_away
         self.messages: ReceiveQueue | None = None  # from the upgrade until the conversation has ended
         self.ending: Ending | None = None
-        self.on_ending: Callable[[], None] = ignore_ending
+        self.on_ending: Callable[[], None] = nothing
         self.reason = ""
         self.open = False  # accepted, and neither side has begun to close
         self.closed = False  # the server's close frame, or a refusal, is written

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from uvicorn.server import ServerState
 
+from service.gateway.transport.callbacks import nothing
 from service.gateway.transport.transport import ABNORMAL, Conversation, Ending
 from service.runtime.time_slice import TimeSlice
 
@@ -105,7 +106,7 @@ class ReceiveQueue:
             if connection.ending is not None:
                 connection.messages = None
                 await self._conversation.ended()
-                connection.on_ending = ignore_ending  # a reference cycle otherwise
+                connection.on_ending = nothing  # a reference cycle otherwise
 
     async def _take(self, message: str | bytes) -> None:
         self._current = message
@@ -126,7 +127,3 @@ def start_task(server: ServerState, work: Coroutine[Any, Any, None]) -> "asyncio
     server.tasks.add(task)
     task.add_done_callback(server.tasks.discard)
     return task
-
-
-def ignore_ending() -> None:
-    """The `on_ending` of a connection that has no session."""

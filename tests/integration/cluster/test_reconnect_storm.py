@@ -10,6 +10,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
 from projections import read_receipts
+from projections.engine import rows
 from service.cluster import session_log
 from service.domain.events import MemberJoined, RoomOpened
 from service.domain.streams import room_stream
@@ -39,7 +40,7 @@ IN_LINE = 20
 ASKED = {
     "people": reader._ACCOUNTS,
     "rooms": reader._ROOM,
-    "receipts": read_receipts._OF_ROOMS.replace(":rooms", "$1"),
+    "receipts": rows._OF_ROOMS.format(relation=read_receipts.PROJECTION.relation).replace(":rooms", "$1"),
     "events": reader._STREAM,
     "deleted": reader._DELETED,
     "keys": keyring._GET_OR_CREATE,
