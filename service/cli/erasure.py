@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from projections import PROJECTIONS, memberships
-from service.audit.history.format import printable, when
+from service.audit.history.format import when
 from service.audit.privacy.erasure import erase, erasures
 from service.audit.privacy.leave_rooms import leave_rooms
 from service.cli.connection import on_log, operator
@@ -26,6 +26,7 @@ from service.eventstore.serializer import EventSerializer
 from service.node.storage import open_pool
 from service.protocol.commands import UserId
 from service.protocol.events import timestamp
+from service.protocol.forms import printable
 from service.protocol.http import Ground
 
 if TYPE_CHECKING:

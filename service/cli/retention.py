@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from service.audit.history.format import printable, when
+from service.audit.history.format import when
 from service.audit.privacy.legal_holds import Hold, in_force, place, release
 from service.audit.privacy.retention import expire, keep_for
 from service.cli.connection import on_log, operator, titles
@@ -15,6 +15,7 @@ from service.config.settings import Settings
 from service.domain.streams import room_subject, user_subject
 from service.eventstore.serializer import EventSerializer
 from service.protocol.events import timestamp
+from service.protocol.forms import printable
 
 if TYPE_CHECKING:
     from service.cli.connection import Connection

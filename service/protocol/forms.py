@@ -103,8 +103,13 @@ def _choices(schema: type[msgspec.Struct], name: str) -> str:
 
 def shown(text: str) -> str:
     """Return a part of a wrong text in printable characters."""
-    printable = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text[: MAX_SHOWN + 1])
-    return printable if len(printable) <= MAX_SHOWN else f"{printable[:MAX_SHOWN]}..."
+    start = printable(text[: MAX_SHOWN + 1])
+    return start if len(start) <= MAX_SHOWN else f"{start[:MAX_SHOWN]}..."
+
+
+def printable(text: str) -> str:
+    """Return text on one line, without characters that a terminal interprets."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def _sent(value: Any, path: str, pattern: str, *, keys: bool) -> str | None:

@@ -87,7 +87,7 @@ class AsOf:
             others=tuple(person for person in people if not person.role),
             messages=[],
         )
-        return self._write(document, self._messages(found.state), snapshot.names_in(found.standings))
+        return self._write(document, self._messages(found.state), snapshot.names_in(found.standings.values()))
 
     async def changes(self, room: str, begin: Moment, end: Moment) -> AsyncIterator[bytes]:
         """Return a `RoomChanges` in pieces; the moments may come in either order.
@@ -110,7 +110,7 @@ class AsOf:
             people=_changed_people(before.standings, after.standings),
             messages=[],
         )
-        names = snapshot.names_in(before.standings) | snapshot.names_in(after.standings)
+        names = snapshot.names_in([*before.standings.values(), *after.standings.values()])
         return self._write(document, self._message_changes(before.state, after.state), names)
 
     async def at(self, room: str, moment: Moment) -> RoomAsOf:

@@ -14,6 +14,7 @@ import msgspec
 
 from service.domain.events import Recorded
 from service.protocol.events import timestamp
+from service.protocol.forms import printable
 
 Form = Literal["ndjson", "text"]
 
@@ -58,18 +59,17 @@ def as_text(recorded: Recorded, names: Mapping[str, str] = MappingProxyType({}))
 
 def who(user: str, names: Mapping[str, str]) -> str:
     """Return a user id with the name before it, if the user has another name than the id."""
-    name = names.get(user, user)
-    return user if name == user else f"{printable(name)} ({user})"
+    return titled(names.get(user), user)
+
+
+def titled(name: str | None, identifier: str) -> str:
+    """Return an id with a name before it, if there is one that differs from the id."""
+    return f"{printable(name)} ({identifier})" if name and name != identifier else identifier
 
 
 def when(at: str) -> str:
     """Return a time of an answer for people, to the second."""
     return f"{at[:19].replace('T', ' ')} UTC"
-
-
-def printable(text: str) -> str:
-    """Return text on one line, without characters that a terminal interprets."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def _named(field: str, value: object, names: Mapping[str, str]) -> str:

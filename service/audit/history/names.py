@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from service.audit.history import snapshot
-from service.audit.history.format import printable, who
+from service.audit.history.format import titled, who
 from service.domain.events import Recorded
 from service.domain.streams import room_stream
 from service.eventstore.as_of_reader import AsOfReader
@@ -63,4 +63,4 @@ class Titles:
             return room
         head = await self._reader.head(room_stream(room))
         state = snapshot.fold_room(room, await self._reader.about_member(room, "", head), head)
-        return room if state.name in ("", room) else f"{printable(state.name)} ({room})"
+        return titled(state.name, room)

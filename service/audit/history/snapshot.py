@@ -97,9 +97,9 @@ def standings(state: RoomState, people: PeopleAsOf, at: datetime) -> dict[str, S
     return {user: standing for user, standing in found.items() if standing is not None}
 
 
-def names_in(standings: Mapping[str, Standing]) -> dict[str, str]:
+def names_in(standings: Iterable[Standing]) -> dict[str, str]:
     """Return the names in standings, by user id."""
-    return {user: standing.name for user, standing in standings.items() if standing.name}
+    return {each.user_id: each.name for each in standings if each.name}
 
 
 def _standing(state: RoomState, user: str, people: PeopleAsOf, at: datetime) -> Standing | None:

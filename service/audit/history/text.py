@@ -7,8 +7,10 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Seq
 
 import msgspec
 
-from service.audit.history.format import printable, when, who
+from service.audit.history.format import titled, when, who
+from service.audit.history.snapshot import names_in
 from service.protocol.audit import PersonRooms, PersonView, RoomSeen, SessionThen, Stretch
+from service.protocol.forms import printable
 from service.protocol.room_as_of import (
     MessageChange,
     MessageThen,
@@ -48,7 +50,7 @@ async def text_pieces(
 def view_text(view: PersonView) -> bytes:
     """Return what a person could see of a room, as text."""
     standing = view.standing
-    person = who(view.user_id, _names_of([standing] if standing else []))
+    person = who(view.user_id, names_in([standing] if standing else []))
     lines = [
         f"What {person} could see of the room {view.room_id} {_moment(view, view.since)}",
         f"  the room was visible to them: {'yes' if view.visible else 'no'}",
@@ -70,7 +72,7 @@ def _joined(lines: Iterable[str]) -> bytes:
 
 def _room(room: RoomThen, names: Names) -> list[str]:
     return [
-        f"Room {_titled(room.settings.name, room.room_id)} {_moment(room)}",
+        f"Room {titled(room.settings.name, room.room_id)} {_moment(room)}",
         f"  opened {when(room.opened_at)} by {who(room.opened_by, names)}",
         *(f"  {line}" for line in _settings(room.settings)),
         *_unreadable(room),
@@ -122,7 +124,7 @@ def _item(item: msgspec.Struct, names: Names) -> list[str]:
             ]
         case RoomSeen():
             return [
-                f"  {_titled(item.name, item.room_id)}, {item.visibility}, up to event {item.seq}",
+                f"  {titled(item.name, item.room_id)}, {item.visibility}, up to event {item.seq}",
                 f"    visible: {'yes' if item.visible else 'no'}; standing: {_standing(item.standing)}",
                 f"    could read: {_events(item.readable)}; was certainly sent: {_events(item.written)}"
                 + (f"; was perhaps sent: {_events(item.perhaps_written)}" if item.perhaps_written else ""),
@@ -221,11 +223,3 @@ def _point(point: Standpoint) -> str:
 def _unreadable(point: Standpoint) -> list[str]:
     numbers = ", ".join(map(str, point.unreadable))
     return [f"  events that cannot be read: {numbers}"] if numbers else []
-
-
-def _titled(name: str, room: str) -> str:
-    return room if name == room else f"{printable(name)} ({room})"
-
-
-def _names_of(standings: Iterable[Standing]) -> dict[str, str]:
-    return {each.user_id: each.name for each in standings if each.name}
