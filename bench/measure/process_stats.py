@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 
 import psutil
 
@@ -23,17 +24,21 @@ def cpu_seconds(process: psutil.Process) -> float:
     """Return user and system time of a process and its children, including children that have ended."""
     total = 0.0
     for member in _family(process):
-        try:
+        with suppress(
+            psutil.NoSuchProcess
+        ):  # the times of an ended process are among `children_*` of its parent
             times = member.cpu_times()
-        except psutil.NoSuchProcess:
-            continue  # its time is in `children_user` and `children_system` of its parent now
-        total += times.user + times.system + times.children_user + times.children_system
+            total += times.user + times.system + times.children_user + times.children_system
     return total
 
 
 def rss_kib(process: psutil.Process) -> float:
     """Return the resident memory of a process and its children."""
-    return sum(member.memory_info().rss for member in _family(process)) / KIB
+    total = 0
+    for member in _family(process):
+        with suppress(psutil.NoSuchProcess):
+            total += member.memory_info().rss
+    return total / KIB
 
 
 def all_cpu(processes: Mapping[str, psutil.Process]) -> dict[str, float]:

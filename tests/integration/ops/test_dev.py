@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -30,8 +31,9 @@ def environment(place: Path) -> dict[str, str]:
 def servers(node: Process) -> Iterator[psutil.Process]:
     """Find the servers that `dev` runs."""
     for child in psutil.Process(node.process.pid).children():
-        if child.status() != psutil.STATUS_ZOMBIE:
-            yield child
+        with suppress(psutil.NoSuchProcess):
+            if child.status() != psutil.STATUS_ZOMBIE:
+                yield child
 
 
 async def post(alice: Client, content: str) -> int:
