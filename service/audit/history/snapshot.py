@@ -14,9 +14,15 @@ import msgspec
 from service.domain import account, message, room
 from service.domain.account import PersonState
 from service.domain.events import (
+    ENDINGS,
+    MemberBanned,
+    MemberLeft,
+    MemberMuted,
+    MemberRemoved,
     MessageDeleted,
     MessageEdited,
     MessagePosted,
+    PersonErased,
     PersonNamed,
     ReadMarkerMoved,
     Recorded,
@@ -26,18 +32,20 @@ from service.domain.message import MessageState
 from service.domain.room import RoomState
 from service.domain.streams import user_of
 from service.protocol.events import timestamp
-from service.protocol.room_as_of import MessageThen, ReactionThen, SettingsThen, Standing
+from service.protocol.room_as_of import Act, Ending, How, MessageThen, ReactionThen, SettingsThen, Standing
 
 
 class PeopleAsOf(msgspec.Struct, frozen=True):
     """The names and read markers of people, which are not part of a room's state.
 
     `erased_names` are the people whose name has been erased since, `damaged_names` those whose name cannot be read.
+    `erasures` are of those people who had been erased by then.
     """
 
     names: Mapping[str, str | None]
     erased_names: frozenset[str]
     damaged_names: frozenset[str]
+    erasures: Mapping[str, Act]
     markers: Mapping[str, Recorded]
 
     def reading(self, marker: Recorded | None) -> "PeopleAsOf":
@@ -56,15 +64,19 @@ def fold_people(people: Iterable[Recorded], markers: Iterable[Recorded]) -> Peop
     """Return the names from the events of people's own streams, and the last event of each read marker."""
     states: dict[str, PersonState] = {}
     named: dict[str, Recorded] = {}
+    erasures: dict[str, Act] = {}
     for recorded in people:
         user = user_of(recorded.stream)
         states[user] = account.evolve(states.get(user, PersonState()), recorded)
         if isinstance(recorded.event, PersonNamed):
             named[user] = recorded
+        if isinstance(recorded.event, PersonErased):
+            erasures[user] = _act(recorded)
     return PeopleAsOf(
         names={user: state.name for user, state in states.items()},
         erased_names=frozenset(user for user, last in named.items() if last.erased),
         damaged_names=frozenset(user for user, last in named.items() if last.damage is not None),
+        erasures=erasures,
         markers={last.event.user: last for last in markers if isinstance(last.event, ReadMarkerMoved)},
     )
 
@@ -88,12 +100,54 @@ def settings(state: RoomState, events: Iterable[Recorded]) -> SettingsThen:
     )
 
 
-def standings(state: RoomState, people: PeopleAsOf, at: datetime) -> dict[str, Standing]:
+class Acts(msgspec.Struct, frozen=True):
+    """What ended memberships, banned and muted people, by user id: of each kind the last."""
+
+    endings: dict[str, Ending]
+    bans: dict[str, Act]
+    mutes: dict[str, Act]
+
+
+def _acts(state: RoomState, events: Iterable[Recorded]) -> Acts:
+    """Return what put people out of a room or muted them, from its state and the events that it was folded from."""
+    found = Acts({}, {}, {})
+    for recorded in events:
+        event = recorded.event
+        if isinstance(event, ENDINGS) and state.left.get(event.user) == recorded.seq:
+            found.endings[event.user] = _ending(recorded, event)
+        if isinstance(event, MemberBanned):
+            found.bans[event.user] = _act(recorded)
+        if isinstance(event, MemberMuted):
+            found.mutes[event.user] = _act(recorded)
+    return found
+
+
+def _act(recorded: Recorded) -> Act:
+    return Act(by=recorded.by, at=timestamp(recorded.at), position=recorded.position)
+
+
+def _ending(recorded: Recorded, event: MemberLeft | MemberRemoved | MemberBanned) -> Ending:
+    """Return how a membership ended; only an erasure makes people leave by the act of another (`leave_rooms`)."""
+    how: How
+    match event:
+        case MemberBanned():
+            how = "banned"
+        case MemberRemoved():
+            how = "removed"
+        case _:
+            how = "left" if recorded.by == event.user else "erased"
+    return Ending(how=how, **msgspec.structs.asdict(_act(recorded)))
+
+
+def standings(
+    state: RoomState, events: Iterable[Recorded], people: PeopleAsOf, at: datetime
+) -> dict[str, Standing]:
     """Return each person's relation to a room, by user id, without those who have none.
 
-    `at` is the time by which bans and mutes are judged.
+    `events` are those that the state was folded from; `at` is the time by which bans and mutes are judged.
     """
-    found = {user: _standing(state, user, people, at) for user in people_in(state)}
+    acts = _acts(state, events)
+    found = {user: _standing(state, user, people, acts, at) for user in people_in(state)}
     return {user: standing for user, standing in found.items() if standing is not None}
 
 
@@ -102,7 +156,7 @@ def names_in(standings: Iterable[Standing]) -> dict[str, str]:
     return {each.user_id: each.name for each in standings if each.name}
 
 
-def _standing(state: RoomState, user: str, people: PeopleAsOf, at: datetime) -> Standing | None:
+def _standing(state: RoomState, user: str, people: PeopleAsOf, acts: Acts, at: datetime) -> Standing | None:
     member, marker = state.members.get(user), people.markers.get(user)
     left, invited = state.left.get(user), user in state.invited
     banned, muted = state.is_banned(user, at), state.is_muted(user, at)
@@ -116,13 +170,17 @@ def _standing(state: RoomState, user: str, people: PeopleAsOf, at: datetime) -> 
         role=member.role if member else None,
         since=member.since if member else None,
         left=left,
+        ended=acts.endings.get(user),
         invited=invited,
         banned=banned,
         banned_until=_time(state.banned[user]) if banned else None,
+        ban=acts.bans.get(user) if banned else None,
         muted=muted,
         muted_until=_time(state.muted[user]) if muted else None,
+        mute=acts.mutes.get(user) if muted else None,
         last_read=marker.event.message if marker else None,  # type: ignore[attr-defined] # a ReadMarkerMoved
         last_read_at=_time(marker.at) if marker else None,
+        erasure=people.erasures.get(user),
     )
 
 
