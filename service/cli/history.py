@@ -157,7 +157,8 @@ def _print(
                 await serializer.keys.prove(connection)
             async for piece in await read(database, serializer):
                 sys.stdout.buffer.write(piece)
-        sys.stdout.buffer.flush()
+            sys.stdout.buffer.flush()
+            await serializer.keys.prove(database)  # a rotation may have begun since
 
     try:
         asyncio.run(run())
