@@ -119,13 +119,13 @@ async def test_an_unfinished_rotation_keeps_the_older_key_in_use(here: World, da
         await KeyRing(NEW).prove(here.connection)
 
 
-async def test_a_node_that_loads_keys_of_others_does_not_count_as_using_its_own(here: World) -> None:
+async def test_a_node_that_loads_keys_of_others_notes_no_key(here: World) -> None:
     with pytest.raises(InvalidTag):
         await KeyRing(NEW).of_person("alice", here.node.pool)
     await KeyRing(OLD).prove(here.connection)
 
 
-async def test_a_projector_with_the_old_key_stores_no_null_in_the_middle_of_a_rotation(
+async def test_a_projector_with_the_old_key_stores_no_null_during_a_rotation(
     here: World, database: Database
 ) -> None:
     """Nodes change to the new key one by one, and keys are created and rewrapped, while a projector has the old key."""

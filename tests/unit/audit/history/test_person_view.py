@@ -194,7 +194,7 @@ async def test_all_rooms_of_a_person_are_those_with_an_event_about_them(here: Wo
     assert (await all_rooms(here, "bob", long_ago))["rooms"] == []
 
 
-async def test_a_person_s_answers_say_how_memberships_ended_and_who_was_erased(here: World) -> None:
+async def test_answers_about_people_say_how_memberships_ended(here: World) -> None:
     other = room_stream("other")
     joined = tuple(MemberJoined(user=user) for user in ("carol", "bob"))
     await happen(here, opened("private"), ("carol", other, (RoomOpened(name="Other"), *joined)))
