@@ -45,7 +45,8 @@ class Blocks:
 
     def unknown(self, state: RoomState, command: RoomCommand, by: str) -> list[str]:
         """Return the users whose blocks concern a command and who are not in the cache."""
-        return [user for user in _concerned(state, command, by) if not self._people.knows(user)]
+        concerned = _concerned(state, command, by)
+        return [user for user in concerned if not self._people.knows(user)] if concerned else []
 
     def apply(self, state: RoomState, command: RoomCommand, by: str) -> RoomCommand:
         """Return a command as it takes effect.
@@ -98,7 +99,7 @@ def _concerned(state: RoomState, command: RoomCommand, by: str) -> Collection[st
     """Return the users whose blocks a decision depends on; mentions count for members only."""
     if isinstance(command, OpenRoom):
         return command.members
-    if is_pair(state, by):
+    if state.visibility == "direct" and is_pair(state, by):
         return _partner(state, by) if isinstance(command, SPEECH) else ()
     if not isinstance(command, PostMessage) or not command.mentions:
         return ()

@@ -71,14 +71,17 @@ class AppendRequest(msgspec.Struct, frozen=True, kw_only=True):
             decided_on=decided_on,
             guard=guard,
             events=tuple(events),
-            stored=tuple(serializer.to_stored(event, stream, key) for event in events),
+            stored=tuple([serializer.to_stored(event, stream, key) for event in events]),
             record=record,
         )
 
     @property
     def size(self) -> int:
         """Approximate bytes sent to the database."""
-        return _ENTRY_BYTES + sum(len(stored.state) for stored in self.stored)
+        size = _ENTRY_BYTES
+        for stored in self.stored:
+            size += len(stored.state)
+        return size
 
 
 class AppendResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -190,10 +193,66 @@ def arguments(entries: list[AppendRequest], known_head: Callable[[str], int | No
     )
 
 
+_SEPARATOR = "\x1f"
+_NOTHING = "-"
+
+
+def as_text(sent: tuple[list[Any], ...]) -> tuple[Any, ...]:
+    """Return the arguments as `APPEND_TEXT` takes them: one text for each list that holds no bytes.
+
+    asyncpg asks four questions of Python for each element of an array, which took as long as the rest of its work.
+
+    Raises:
+        ValueError: a text of a command has a control character that none may have.
+    """
+    (
+        streams,
+        ids,
+        users,
+        refs,
+        fingerprints,
+        decided_on,
+        guards,
+        record,
+        heads,
+        ends,
+        topics,
+        subjects,
+        states,
+        keys,
+    ) = sent
+    return (
+        _joined(streams), _literal(ids), _joined(users), _joined(refs), fingerprints, _literal(decided_on),
+        _joined([guard or _NOTHING for guard in guards]), _literal(record), _literal(heads), _literal(ends),
+        _joined(topics), _joined(subjects), states, _literal(keys),
+    )  # fmt: skip
+
+
+def _joined(texts: list[str]) -> str:
+    joined = _SEPARATOR.join(texts)
+    if texts and joined.count(_SEPARATOR) != len(texts) - 1:
+        raise ValueError("a command has a unit separator in one of its texts")
+    return joined
+
+
+def _literal(values: list[Any]) -> str:
+    """Return an array literal of PostgreSQL of numbers, UUIDs or Booleans; None is null."""
+    return "{" + ",".join(["NULL" if value is None else str(value) for value in values]) + "}"
+
+
 # The columns of an event have the names that `EventSerializer.read` expects.
-APPEND = """
+_COLUMNS = """
     SELECT command, outcome, seq AS originator_version, position AS notification_id, at AS recorded_at, stream, topic,
         subject, recorded_by, key_id, wrapped, state
-    FROM chat_append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
 """
+APPEND = f"{_COLUMNS} FROM chat_append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"
+"""Takes `arguments`."""
+APPEND_TEXT = f"""{_COLUMNS}
+    FROM chat_append(
+        string_to_array($1, E'\\x1f'), $2::text::uuid[], string_to_array($3, E'\\x1f'), string_to_array($4, E'\\x1f'),
+        $5, $6::text::bigint[], string_to_array($7, E'\\x1f'), $8::text::boolean[], $9::text::bigint[],
+        $10::text::integer[], string_to_array($11, E'\\x1f'), string_to_array($12, E'\\x1f'), $13,
+        $14::text::uuid[])
+"""
+"""Takes `as_text(arguments(...))`."""
 assert NEW_MESSAGE == "message:"  # noqa: S101 - `chat_append` contains this literal

@@ -50,7 +50,8 @@ class RingMemory:
         self.held += size
         self._rings[ring] = None
         self._rings.move_to_end(ring)
-        self._make_room()
+        if self.held > self._limit:
+            self._make_room()
 
     def remove(self, ring: "Ring", size: int) -> None:
         """Count an emptied ring no more."""

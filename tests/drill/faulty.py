@@ -43,21 +43,30 @@ class Bug:
         return (self.plant.__doc__ or "").strip()
 
 
+def answer_now(waiting: Any, placed: batches.AppendResult) -> None:
+    """Answer an entry of a batch, once."""
+    if waiting.answer is not None:
+        answer, waiting.answer = waiting.answer, None
+        answer(placed)
+    elif waiting.future is not None:
+        waiting.future.set_result(placed)
+
+
 def ack_before_commit() -> None:
     """A message is acknowledged when its statement has run, and is committed afterwards."""
 
     async def commit(self: Appender, batch: list[Any]) -> None:
-        entries = [entry for entry, _ in batch]
+        entries = [waiting.entry for waiting in batch]
         try:
             connection = await self._connected()
             transaction = connection.transaction()
             await transaction.start()
             rows = await connection.fetch(batches.APPEND, *batches.arguments(entries, self._known_head))
-            for (entry, future), placed in zip(
+            for waiting, placed in zip(
                 batch, batches.read_batch(entries, rows, self._serializer).results, strict=True
             ):
-                if entry.events and isinstance(entry.events[0], MessagePosted):
-                    future.set_result(placed)
+                if waiting.entry.events and isinstance(waiting.entry.events[0], MessagePosted):
+                    answer_now(waiting, placed)
             await transaction.commit()
         except Exception:  # noqa: BLE001 - the bug is not to care
             self._drop_connection()
