@@ -27,8 +27,7 @@ from service.domain.commands import (
 from service.domain.room_state import RoomState
 from service.domain.streams import person_stream
 from service.errors import NotAllowed
-from service.eventstore.appender import append_decided
-from service.eventstore.entries import AppendRequest
+from service.eventstore.entries import AppendRequest, append_decided
 from service.eventstore.serializer import EventSerializer
 from service.realtime.user_cache import UserCache
 

@@ -16,7 +16,7 @@ from functools import partial
 import msgspec
 
 from service.errors import OnRecordError, TooManyRequests
-from service.eventstore.appender import Answer, Appender
+from service.eventstore.appender import Answer, Appender, resolve
 from service.eventstore.entries import AppendRequest, AppendResult
 
 DAY = 86_400.0
@@ -115,7 +115,7 @@ class BudgetedAppender:
         if not self._counts(entry):
             return self._appender.offer(entry)
         future: asyncio.Future[AppendResult] = asyncio.get_running_loop().create_future()
-        self.place(entry, partial(_resolve, future))
+        self.place(entry, partial(resolve, future))
         return future
 
     def place(self, entry: AppendRequest, answer: Answer) -> None:
@@ -151,12 +151,3 @@ class BudgetedAppender:
 def _refuse(answer: Answer, refusal: TooManyRequests, found: AppendResult | OnRecordError) -> None:
     refused = isinstance(found, AppendResult) and found.outcome == "refused"
     answer(refusal if refused else found)
-
-
-def _resolve(future: "asyncio.Future[AppendResult]", result: AppendResult | OnRecordError) -> None:
-    if future.done():
-        return
-    if isinstance(result, AppendResult):
-        future.set_result(result)
-    else:
-        future.set_exception(result)

@@ -96,13 +96,3 @@ async def key_for_writing(
         return await keys.of_person(person, database, scope)
     except InvalidTag as error:
         raise KeyUnreadable from error
-
-
-def resolve(answer: "asyncio.Future[CommandResult]", result: CommandResult | OnRecordError) -> None:
-    """Resolve the future of a command, unless its sender has gone."""
-    if answer.done():
-        return
-    if isinstance(result, CommandResult):
-        answer.set_result(result)
-    else:
-        answer.set_exception(result)

@@ -24,7 +24,6 @@ from service.chat.pending import (
     PendingCommand,
     content_error,
     key_for_writing,
-    resolve,
 )
 from service.chat.result import CommandResult, dropped_mentions, failed, result_of
 from service.domain import room
@@ -47,8 +46,8 @@ from service.errors import (
     TooManyRequests,
     Unavailable,
 )
-from service.eventstore.appender import append_decided
-from service.eventstore.entries import AppendRequest, AppendResult
+from service.eventstore.appender import resolve
+from service.eventstore.entries import AppendRequest, AppendResult, append_decided
 from service.eventstore.reader import LogReader
 from service.eventstore.serializer import EventSerializer
 from service.realtime.room_feed import RoomFeed

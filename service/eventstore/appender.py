@@ -11,8 +11,9 @@ callback is called after it.
 import asyncio
 import logging
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -47,8 +48,7 @@ by then."""
 MAX_QUEUED = 20_000
 MAX_QUEUED_BYTES = 64 * 1024 * 1024
 
-TRIES = 8
-"""Decisions on a command before the caller is asked to retry later."""
+T = TypeVar("T")
 
 log = logging.getLogger("onrecord.append")
 
@@ -57,38 +57,12 @@ Answer = Callable[[AppendResult | OnRecordError], None]
 
 
 class _Waiting(msgspec.Struct, gc=False):
-    """An entry, its size, and one of two ways to answer it."""
+    """An entry, answered after the delivery of its batch, or `early`: a future, whose task continues after it too."""
 
     entry: AppendRequest
     size: int
-    future: "asyncio.Future[AppendResult] | None" = None
-    answer: Answer | None = None
-
-
-async def append_decided(
-    decide: Callable[[], Awaitable[AppendRequest | None]],
-    append: Callable[[AppendRequest], Awaitable[AppendResult]],
-    must_retry: Callable[[AppendResult], bool] = lambda result: result.outcome == "stale",
-    *,
-    tries: int = TRIES,
-) -> AppendResult | None:
-    """Append what `decide` returns, and decide again if the stream has changed since (optimistic concurrency).
-
-    `decide` reads the state and returns the request that follows from it, or None if there is nothing to append. It
-    does not await after its decision, so that requests are queued in the order of the decisions. `append` is
-    `Appender.offer`. Returns the result, None without a request.
-
-    Raises:
-        Overloaded: each of `tries` decisions was outdated when it reached the log; a retry is safe.
-    """
-    for _ in range(tries):
-        request = await decide()
-        if request is None:
-            return None
-        result = await append(request)
-        if not must_retry(result):
-            return result
-    raise Overloaded
+    answer: Answer
+    early: bool = False
 
 
 class Appender:
@@ -133,7 +107,7 @@ class Appender:
             Overloaded: the queue is full; nothing was queued.
         """
         future: asyncio.Future[AppendResult] = asyncio.get_running_loop().create_future()
-        self._queue_up(_Waiting(entry, entry.size, future=future))
+        self._queue_up(_Waiting(entry, entry.size, partial(resolve, future), early=True))
         return future
 
     def place(self, entry: AppendRequest, answer: Answer) -> None:
@@ -142,7 +116,7 @@ class Appender:
         Raises:
             Overloaded: the queue is full; nothing was queued.
         """
-        self._queue_up(_Waiting(entry, entry.size, answer=answer))
+        self._queue_up(_Waiting(entry, entry.size, answer))
 
     def _queue_up(self, waiting: _Waiting) -> None:
         if len(self._queue) >= MAX_QUEUED or self.queued_bytes + waiting.size > MAX_QUEUED_BYTES:
@@ -253,34 +227,38 @@ class Appender:
         for each in result.results:
             self.outcomes[each.outcome] += 1
         # The waiting tasks continue after `_on_commit`, and before deliveries that it schedules for later.
-        for waiting, each in zip(batch, result.results, strict=True):
-            if waiting.future is not None and not waiting.future.done():
-                waiting.future.set_result(each)
+        _answer(batch, result.results, early=True)
         try:
             self._on_commit(result)
         except Exception:
-            # The batch is committed: its futures are resolved, and the log tailer delivers the events.
+            # The batch is committed: its entries are answered, and the log tailer delivers the events.
             log.exception("delivery_failed")
-        for waiting, each in zip(batch, result.results, strict=True):
-            if waiting.answer is not None:
-                _call(waiting.answer, each)
+        _answer(batch, result.results, early=False)
 
     def _fail(self, batch: list[_Waiting]) -> None:
-        for waiting in batch:
-            if waiting.answer is not None:
-                self.unavailable += 1
-                _call(waiting.answer, Unavailable())
-            elif waiting.future is not None and not waiting.future.done():
-                self.unavailable += 1
-                waiting.future.set_exception(Unavailable())
+        self.unavailable += len(batch)
+        for early in (True, False):
+            _answer(batch, [Unavailable() for _ in batch], early=early)
 
 
-def _call(answer: Answer, result: AppendResult | OnRecordError) -> None:
-    """Call one of the callbacks of a batch; its error is its own, and the others are called too."""
-    try:
-        answer(result)
-    except Exception:
-        log.exception("answer_failed")
+def _answer(batch: list[_Waiting], results: Sequence[AppendResult | OnRecordError], *, early: bool) -> None:
+    """Answer some entries of a batch; an error of one answer does not keep the others from theirs."""
+    for waiting, result in zip(batch, results, strict=True):
+        if waiting.early is early:
+            try:
+                waiting.answer(result)
+            except Exception:
+                log.exception("answer_failed")
+
+
+def resolve(future: "asyncio.Future[T]", result: T | OnRecordError) -> None:
+    """Resolve a future with a result or an error, unless what awaits it has gone."""
+    if future.done():
+        return
+    if isinstance(result, OnRecordError):
+        future.set_exception(result)
+    else:
+        future.set_result(result)
 
 
 async def _append_in_transaction(connection: "asyncpg.Connection[Any]", sent: tuple[Any, ...]) -> list[Any]:

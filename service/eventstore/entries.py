@@ -4,7 +4,7 @@ Both the append queue of a node and CLI commands with their own connection use i
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -12,6 +12,7 @@ import msgspec
 
 from service.domain.events import Event, Recorded
 from service.domain.streams import NEW_MESSAGE, stream_id
+from service.errors import Overloaded
 from service.eventstore.serializer import EventSerializer, PeerRow, Stored
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ Outcome = Literal["appended", "nothing", "known", "conflict", "key_gone", "stale
 
 _ENTRY_BYTES = 300
 """Approximate bytes of an entry without its events."""
+
+TRIES = 8
+"""Decisions on a command before the caller is asked to retry later."""
 
 log = logging.getLogger("onrecord.append")
 
@@ -107,6 +111,32 @@ class CommitResult(msgspec.Struct):
     new_events: dict[str, list[Recorded]]
     written: dict[str, list[PeerRow]]
     began: float = 0.0
+
+
+async def append_decided(
+    decide: Callable[[], Awaitable[AppendRequest | None]],
+    append: Callable[[AppendRequest], Awaitable[AppendResult]],
+    must_retry: Callable[[AppendResult], bool] = lambda result: result.outcome == "stale",
+    *,
+    tries: int = TRIES,
+) -> AppendResult | None:
+    """Append what `decide` returns, and decide again if the stream has changed since (optimistic concurrency).
+
+    `decide` reads the state and returns the request that follows from it, or None if there is nothing to append. It
+    does not await after its decision, so that requests are queued in the order of the decisions. `append` is
+    `Appender.offer`. Returns the result, None without a request.
+
+    Raises:
+        Overloaded: each of `tries` decisions was outdated when it reached the log; a retry is safe.
+    """
+    for _ in range(tries):
+        request = await decide()
+        if request is None:
+            return None
+        result = await append(request)
+        if not must_retry(result):
+            return result
+    raise Overloaded
 
 
 async def append_one(

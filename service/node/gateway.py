@@ -152,11 +152,9 @@ class _Builder:
             self.views, live.hub, readiness, lifecycle, settings.ping_interval, settings.ping_timeout, limits
         )
         starter = SessionStarter(live.sessions, live.people, self.application.names, connect, lifecycle)
-        application = self.application
-        dispatcher = Dispatcher(
-            self._handlers(), application.charges, presence, self.counters, self.turns, traces
-        )
-        posts = DirectPosts(dispatcher, application.chat, application.typing, settings.max_mentions)
+        charges, chat, typing = self.application.charges, self.application.chat, self.application.typing
+        dispatcher = Dispatcher(self._handlers(), charges, presence, self.counters, self.turns, traces)
+        posts = DirectPosts(dispatcher, chat, typing, settings.max_mentions)
         admission = partial(
             Admission,
             origins=settings.origins,

@@ -258,17 +258,13 @@ class RoomFeeds:
         """Apply events read from the log."""
         self._advance(feed, events)
         self._flush()
-        self._recount(feed)
-
-    def _recount(self, feed: RoomFeed) -> None:
-        if feed.room in self._idle:
-            self._idle.add(feed.room, feed.memory)
+        self._idle.recount(feed)
 
     def _receive(self, feed: RoomFeed, events: list[Recorded]) -> None:
         last = max((recorded.seq for recorded in events), default=0)
         if all(self._people.knows(user) for user in named_in(events)):
             self._advance(feed, events)
-            self._recount(feed)
+            self._idle.recount(feed)
             delay = PATIENCE if feed.gap or self.lags(feed.room, last) else None
         else:
             delay = 0.0

@@ -43,15 +43,6 @@ class Bug:
         return (self.plant.__doc__ or "").strip()
 
 
-def answer_now(waiting: Any, placed: batches.AppendResult) -> None:
-    """Answer an entry of a batch, once."""
-    if waiting.answer is not None:
-        answer, waiting.answer = waiting.answer, None
-        answer(placed)
-    elif waiting.future is not None:
-        waiting.future.set_result(placed)
-
-
 def ack_before_commit() -> None:
     """A message is acknowledged when its statement has run, and is committed afterwards."""
 
@@ -66,7 +57,8 @@ def ack_before_commit() -> None:
                 batch, batches.read_batch(entries, rows, self._serializer).results, strict=True
             ):
                 if waiting.entry.events and isinstance(waiting.entry.events[0], MessagePosted):
-                    answer_now(waiting, placed)
+                    waiting.answer(placed)
+                    waiting.answer = lambda _result: None
             await transaction.commit()
         except Exception:  # noqa: BLE001 - the bug is not to care
             self._drop_connection()
