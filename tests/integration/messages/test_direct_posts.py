@@ -22,7 +22,7 @@ from tests.support.processes.statement_counts import counted_node
 from tests.support.servers.databases import Database
 from tests.support.waiting import until
 
-CALLS = 215
+CALLS = 200
 """Python calls of a post that arrives among 20, its share of their commits and deliveries included. Without the direct
 path there were 476 (CPython 3.11, which counts comprehensions; later versions do not)."""
 
