@@ -260,7 +260,7 @@ class _Builder:
         leave = partial(leave_rooms, storage.pool, storage.serializer, deadline=deadline)
         return Actions(
             storage.read_models, application.suspensions, remove, leave,
-            application.reports, self.reports, application.read_markers,
+            application.reports, self.reports, application.read_markers, application.people_queries,
         )  # fmt: skip
 
     def _signin(self) -> SignIn:

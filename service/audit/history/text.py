@@ -143,12 +143,14 @@ def _message(message: MessageThen, names: Names) -> str:
     ]
     head = f"{message.message_id:>6}  {when(message.at)}  {who(message.user_id, names)}"
     about = f"  [{'; '.join(notes)}]" if notes else ""
-    return f"{head}: {_content(message)}{about}"
+    return f"{head}: {_content(message, names)}{about}"
 
 
-def _content(message: MessageThen) -> str:
+def _content(message: MessageThen, names: Names) -> str:
     if message.deleted_at:
-        return f"(deleted {when(message.deleted_at)})"
+        by = f" by {who(message.deleted_by, names)}" if message.deleted_by else ""
+        reason = f": {printable(message.deletion_reason)}" if message.deletion_reason else ""
+        return f"(deleted {when(message.deleted_at)}{by}{reason})"
     if message.erased:
         return "(erased or expired)"
     return "(unreadable)" if message.content is None else printable(message.content)
@@ -181,7 +183,7 @@ def _standing(standing: Standing | None, names: Names) -> str:
         return "none"
     ban, mute, erasure = standing.ban, standing.mute, standing.erasure
     parts = [
-        *([f"{standing.role} since event {standing.since}"] if standing.role else []),
+        *_membership(standing),
         *_ending(standing, names),
         *(["invited"] if standing.invited else []),
         *([_ban(standing, ban, names)] if ban and not _ended_by_ban(standing) else []),
@@ -191,6 +193,19 @@ def _standing(standing: Standing | None, names: Names) -> str:
         *(["name erased since"] if standing.name_erased and not erasure else []),
     ]
     return ", ".join(parts) or "none"
+
+
+def _membership(standing: Standing) -> list[str]:
+    if standing.role is None:
+        return []
+    since = [_since(standing.role, standing.role_since or standing.since, standing.role_since_at)]
+    if standing.role_since != standing.since and standing.role_since is not None:
+        since.append(_since("member", standing.since, standing.since_at))
+    return since
+
+
+def _since(role: str, event: int | None, at: str | None) -> str:
+    return f"{role} since {when(at)} (event {event})" if at else f"{role} since event {event}"
 
 
 def _ended_by_ban(standing: Standing) -> bool:

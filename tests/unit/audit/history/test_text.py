@@ -2,9 +2,9 @@
 
 import pytest
 
-from service.audit.history.text import view_text
+from service.audit.history.text import _item, view_text
 from service.protocol.audit import PersonView
-from service.protocol.room_as_of import Act, Ending, How, Standing
+from service.protocol.room_as_of import Act, Ending, How, MessageThen, Standing
 
 NAMES = {"bob": "Bob", "alice": "Alice Ng"}
 
@@ -34,6 +34,13 @@ BY_ALICE = "by Alice Ng (alice) on 2026-11-27 08:43:21 UTC"
     ("standing", "text"),
     [
         (Standing(user_id="bob", role="member", since=3), "member since event 3"),
+        (
+            Standing(
+                user_id="bob", role="moderator", since=3, since_at="2026-11-26T08:43:21.000000Z",
+                role_since=9, role_since_at="2026-11-27T08:43:21.000000Z",
+            ),
+            "moderator since 2026-11-27 08:43:21 UTC (event 9), member since 2026-11-26 08:43:21 UTC (event 3)",
+        ),
         (
             Standing(user_id="bob", left=7, ended=ended("left", "bob")),
             "left on 2026-11-26 08:43:21 UTC (event 7)",
@@ -85,3 +92,12 @@ def test_an_erased_person_is_named_as_erased() -> None:
     )  # fmt: skip
     lines = view_text(view, {}).decode().splitlines()
     assert lines[1] == "  erased by os:root on 2026-11-27 08:43:21 UTC"
+
+
+def test_a_deleted_message_says_who_deleted_it_and_why() -> None:
+    posted = {"message_id": 4, "user_id": "bob", "at": "2026-11-26T08:43:21.000000Z", "content": None}
+    deleted = {"deleted_at": "2026-11-27T08:43:21.000000Z", "deleted_by": "alice"}
+    message = MessageThen(**posted, **deleted, deletion_reason="Insult\n")
+    (line,) = _item(message, NAMES)
+    assert line.endswith("Bob (bob): (deleted 2026-11-27 08:43:21 UTC by Alice Ng (alice): Insult\\n)")
+    assert _item(MessageThen(**posted, **deleted), NAMES)[0].endswith("by Alice Ng (alice))")
