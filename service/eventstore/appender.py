@@ -63,6 +63,7 @@ class _Waiting(msgspec.Struct, gc=False):
     size: int
     answer: Answer
     early: bool = False
+    answered: bool = False
 
 
 class Appender:
@@ -236,15 +237,18 @@ class Appender:
         _answer(batch, result.results, early=False)
 
     def _fail(self, batch: list[_Waiting]) -> None:
-        self.unavailable += len(batch)
+        # Of a batch that was split, a part may have its answers when the rest fails.
+        left = [waiting for waiting in batch if not waiting.answered]
+        self.unavailable += len(left)
         for early in (True, False):
-            _answer(batch, [Unavailable() for _ in batch], early=early)
+            _answer(left, [Unavailable() for _ in left], early=early)
 
 
 def _answer(batch: list[_Waiting], results: Sequence[AppendResult | OnRecordError], *, early: bool) -> None:
     """Answer some entries of a batch; an error of one answer does not keep the others from theirs."""
     for waiting, result in zip(batch, results, strict=True):
         if waiting.early is early:
+            waiting.answered = True
             try:
                 waiting.answer(result)
             except Exception:

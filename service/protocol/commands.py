@@ -35,6 +35,8 @@ allows fewer; this was the rule of earlier versions, whose reactions can still b
 """
 REPORT_ID = r"\A[0-9a-f]{8}-[0-9a-f]{4}-5[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\Z"
 """A UUID of version 5: the id of a report follows from the message and the user who reported it."""
+MOST_MENTIONS = 100
+"""Mentions in one message, names that come twice included."""
 MAX_SEQ = 2**53 - 1
 """The greatest number that every JSON reader keeps exactly (RFC 8259, section 6)."""
 
@@ -319,7 +321,7 @@ class MessageSend(RoomFrame, frozen=True, kw_only=True, rename="camel", forbid_u
     RECORDED = True
     content: str
     reply_to: MessageId | None = None
-    mentions: Annotated[tuple[UserId, ...], Meta(max_length=100)] = ()
+    mentions: Annotated[tuple[UserId, ...], Meta(max_length=MOST_MENTIONS)] = ()
 
 
 class MessageEdit(MessageFrame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):

@@ -14,7 +14,7 @@ import msgspec
 from service.errors import Malformed, MisspeltType, OnRecordError, RefRequired, UnknownType
 from service.protocol.acks import Ack, ack_fields
 from service.protocol.close_codes import Violation
-from service.protocol.commands import COMMANDS, REF, Connect, Frame, MessageSend
+from service.protocol.commands import COMMANDS, MOST_MENTIONS, REF, Connect, Frame, MessageSend
 from service.protocol.events import Outgoing
 from service.protocol.forms import nearest, problem_of
 from service.protocol.strict_json import Duplicate, NotJson, check_strings, parse_json, shortened
@@ -30,6 +30,8 @@ encode: Callable[[Outgoing], bytes] = _encoder.encode
 _ref_decoder = msgspec.json.Decoder(_Ref)
 _post_decoder = msgspec.json.Decoder(MessageSend)
 _ref = re.compile(REF)
+_MOST_MARKS = 20 + 2 * MOST_MENTIONS
+"""Quotation marks of a `message:send` with every field."""
 
 
 class NotAFrame(Violation):
@@ -111,9 +113,10 @@ def plain_post(text: str) -> MessageSend | None:
     """Return the `message:send` in a frame that is read by one call, None if it needs the strict parser.
 
     Without a backslash every quotation mark begins or ends a string, so their number shows that no key came twice and
-    that no value is of another kind. What is returned is what `decode` returns; what is invalid returns None.
+    that no value is of another kind. What is returned is what `decode` returns; what is invalid returns None. A text
+    with more marks than a message can have is not decoded: each mention is matched, and nothing is charged yet.
     """
-    if "\\" in text:
+    if "\\" in text or (present := text.count('"')) > _MOST_MARKS:
         return None
     try:
         frame = _post_decoder.decode(text)
@@ -122,7 +125,7 @@ def plain_post(text: str) -> MessageSend | None:
     marks = 16 + 2 * (frame.reply_to is not None)
     if frame.mentions:
         marks += 2 + 2 * len(frame.mentions)
-    if frame.type != MessageSend.TYPE or frame.ref is None or text.count('"') != marks:
+    if frame.type != MessageSend.TYPE or frame.ref is None or present != marks:
         return None
     return frame
 

@@ -72,8 +72,8 @@ class Dispatcher:
             frame = decode()
             kind = frame.type
             if more := price_of_command(frame):
+                price += more  # first, since a refusal slows the connection down by all of it
                 self.charges.take(session.user, session.source, more)
-                price += more
             self.admitted(session, frame, price)
             await self._ready(session, price)
             reply = await self.handlers[kind](session, frame)

@@ -82,7 +82,13 @@ class ReceiveQueue:
 
     def add(self, message: str | bytes) -> None:
         """Handle a message now if none is before it and the conversation can; otherwise queue it."""
-        if not (self.idle and self._conversation.take_now(message)):
+        try:
+            taken = self.idle and self._conversation.take_now(message)
+        except Exception:
+            log.exception("conversation_failed")
+            self._fail()
+            return
+        if not taken:
             self._messages.append(message)
             self.wake()
 
@@ -116,11 +122,15 @@ class ReceiveQueue:
             await self._conversation.take(message)
         except Exception:
             log.exception("conversation_failed")
-            self._messages.clear()
-            if self._connection.open:
-                self._connection.close(_INTERNAL_ERROR, "internal error")
+            self._fail()
         self._current = b""
         self._connection.reader.read()
+
+    def _fail(self) -> None:
+        """Close the connection after an error in its conversation."""
+        self._messages.clear()
+        if self._connection.open:
+            self._connection.close(_INTERNAL_ERROR, "internal error")
 
 
 def start_task(server: ServerState, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":

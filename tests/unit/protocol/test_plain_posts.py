@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from service.errors import Refusal
 from service.protocol import native
-from service.protocol.commands import MessageSend
+from service.protocol.commands import MOST_MENTIONS, MessageSend
 
 POST = {"type": "message:send", "ref": "a-1", "roomId": "general", "content": "hello"}
 
@@ -84,6 +84,14 @@ def test_a_message_without_a_field_is_not_plain(name: str) -> None:
     assert native.plain_post(text) is None
     with pytest.raises(Refusal):
         native.decode(text, native.parse(text))
+
+
+def test_more_mentions_than_a_message_may_have_are_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    most = [f"user-{number}" for number in range(MOST_MENTIONS)]
+    text = json.dumps({**POST, "replyTo": 1, "mentions": most})
+    assert native.plain_post(text) == native.decode(text, native.parse(text))
+    monkeypatch.setattr(native, "_post_decoder", None)
+    assert native.plain_post(json.dumps({**POST, "replyTo": 1, "mentions": [*most, "bob"]})) is None
 
 
 def test_other_commands_are_not_plain() -> None:

@@ -9,7 +9,7 @@ from service.gateway.auth.rate_limit import RateLimit
 from service.gateway.commands.dispatcher import Dispatcher
 from service.gateway.session.counters import Counters
 from service.gateway.session.session import Session
-from service.protocol.commands import Frame, Ping, PresenceSet
+from service.protocol.commands import Frame, Ping, PresenceSet, RoomCreate
 from service.runtime.token_bucket import TokenBuckets
 
 Answered = list[tuple[str | None, str]]
@@ -87,3 +87,11 @@ async def test_a_costly_command_waits_for_its_users_turn() -> None:
     assert scene.turns == []
     await scene.say(STATUS, BYTES)
     assert (scene.turns, [code for _, code in scene.answers]) == (["alice"], ["ok", "ok"])
+
+
+async def test_all_of_a_refused_price_slows_the_connection_down() -> None:
+    scene = Scene(burst=3)
+    members = tuple(f"user{number}" for number in range(40))
+    await scene.say(RoomCreate(type="room:create", ref="room", name="Room", members=members))
+    assert scene.answers == [("room", "too_many_requests")]
+    assert scene.refused == 5

@@ -5,6 +5,7 @@ import time
 from types import SimpleNamespace
 from typing import cast
 
+import pytest
 from uvicorn.server import ServerState
 
 from service.gateway.websocket.receive_queue import TURN, ReceiveQueue, Receiver
@@ -15,8 +16,13 @@ class Talker:
 
     def __init__(self, messages: int) -> None:
         self.log: list[str] = []
+        self.closes: list[tuple[int, str]] = []
         connection = SimpleNamespace(
-            server=ServerState(), ending=None, reader=SimpleNamespace(read=self._read)
+            server=ServerState(),
+            ending=None,
+            open=True,
+            close=lambda code, reason: self.closes.append((code, reason)),
+            reader=SimpleNamespace(read=self._read),
         )
         self._left = messages
         self.queue = ReceiveQueue(cast("Receiver", connection), self)
@@ -54,3 +60,19 @@ async def test_other_connections_have_their_turn_between_the_messages_of_one() -
     assert talker.log.count("message") == 20
     between = "".join(entry[0] for entry in talker.log[: talker.log.index("message") + 40])
     assert "mm" not in between
+
+
+class Faulty(Talker):
+    """A connection whose messages fail within the call that receives them."""
+
+    def take_now(self, _message: str | bytes) -> bool:
+        raise LookupError("a bug")
+
+
+async def test_an_exception_within_the_call_closes_with_1011_and_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    talker = Faulty(messages=1)
+    assert talker.closes == [(1011, "internal error")]
+    assert talker.queue.idle
+    assert caplog.messages == ["conversation_failed"]
