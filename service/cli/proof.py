@@ -114,7 +114,7 @@ async def _verify_content(connection: "Connection", settings: Settings) -> None:
 
 
 def run_prove(settings: Settings, args: argparse.Namespace) -> int:
-    """`onrecord audit prove`: the proof of one event; 1: there is none."""
+    """`onrecord audit prove`: the proof of one event; 1: there is none, or it is not the event that was sealed."""
 
     async def run() -> int:
         async with _connected(settings) as connection:
@@ -145,7 +145,7 @@ def run_prove(settings: Settings, args: argparse.Namespace) -> int:
 
 
 def run_extension(settings: Settings, args: argparse.Namespace) -> int:
-    """`onrecord audit extension`: the proof that events were only appended; 1: the log ends before the checkpoint."""
+    """`onrecord audit extension`: the proof that seals were only appended; 1: not since the checkpoint."""
     older = _read_checkpoint(args.since)
 
     async def run() -> int:
@@ -156,7 +156,9 @@ def run_extension(settings: Settings, args: argparse.Namespace) -> int:
             return _print_proof(
                 args,
                 proof,
-                f"The record of {new.size} events begins with the {old.size} events of {args.since}, unchanged.",
+                f"The signed tree of {new.size} events begins with the tree of the {old.size} events of {args.since}. "
+                "The stored events were not compared with it; "
+                f"`onrecord audit verify --against {args.since}` does that.",
                 "since.json",
                 f"since.json --since {args.since}",
             )
@@ -214,6 +216,8 @@ def _run(main: Coroutine[Any, Any, int]) -> int:
         return asyncio.run(main)
     except (tree_store.NotSealed, signing_keys.SealKeyInvalid, CannotExport, Refusal) as problem:
         return complain(problem)
+    except Tampered as found:
+        return complain(f"Position {found.position}: {found}. Run `onrecord audit verify`.")
     except NoteInvalid as problem:
         return complain(
             f"A checkpoint was changed, or is of another log: {problem}. Run `onrecord audit verify`."

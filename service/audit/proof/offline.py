@@ -359,6 +359,9 @@ def check_extension(
         raise Bad("the record does not begin with the events of the older checkpoint: it was rewritten")
     report(new, keys, kept, say)
     say(f"It begins with the {old.size} events of the older checkpoint.")
+    say(
+        "This compares signed trees, not events. To check the events, give --since with an export of everything."
+    )
     if not since:
         say(
             "That checkpoint came with the proof: compare it with the one that you keep, or give yours with --since."

@@ -12,12 +12,11 @@ Invariant: verification stops at the first mismatch and reports its position.
 
 from collections.abc import Sequence
 from datetime import datetime
-from struct import error as NumberTooLarge  # noqa: N812 - the only cause
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from service.audit.proof import leaf, signing_keys
 from service.audit.proof.checkpoint import Checkpoint
-from service.audit.proof.merkle import Frontier, Node, leaf_hash
+from service.audit.proof.merkle import Frontier, Node
 from service.audit.proof.order import Order, OutOfOrder, bounds, check_streams
 from service.audit.proof.signed_note import NoteInvalid, VerifierKey, open_note
 from service.audit.proof.tree_store import HASH
@@ -128,7 +127,7 @@ class _Check:
                 raise Tampered(row["position"], "the event here was inserted after sealing")
             if row["position"] > position:
                 raise Tampered(position, "the event here is missing")
-            hashed = _hash(row)
+            hashed = leaf.hash_of_row(row, row["state"]) if leaf.ids_match(row) else None
             if hashed is None or hashed != hashes[HASH * index : HASH * (index + 1)]:
                 raise Tampered(position, "the event here, or its seal, was changed")
             self._order.check(position, leaf.microseconds(row["at"]))
@@ -171,15 +170,6 @@ class _Check:
                 since = since or leaf.moment(at)
             count += len(rows)
         return count, since
-
-
-def _hash(row: Any) -> bytes | None:
-    """Return the leaf hash of a row; None if `chat_append` cannot have written it."""
-    try:
-        encoded = leaf.encode(leaf.of_row(row, leaf.digest(row["state"])))
-    except NumberTooLarge:
-        return None
-    return leaf_hash(encoded) if leaf.ids_match(row) else None
 
 
 _EVENTS = f"SELECT {leaf.COLUMNS}, originator_id, key_id, state FROM stored_events ORDER BY notification_id"  # noqa: S608 - constants

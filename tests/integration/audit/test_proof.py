@@ -135,6 +135,28 @@ async def test_a_proof_and_an_export_are_checked_by_the_single_file_alone(
     assert "Traceback" not in words
 
 
+@pytest.mark.usefixtures("projector")
+async def test_a_rewritten_event_gets_no_proof_and_no_promise(
+    node: Process, database: Database, tmp_path: Path
+) -> None:
+    env = environment(database)
+    await talk(node, "one", "two")
+    await all_sealed(database)
+    kept = tmp_path / "kept"
+    kept.write_text((await run(env, "audit", "checkpoint"))[1])
+    room = "stream = 'room:general'"
+    await tamper(
+        database, f"UPDATE stored_events SET recorded_by = 'mallory' WHERE originator_version = 3 AND {room}"
+    )
+    for form in ("json", "text"):
+        code, out, words = await run(env, "audit", "prove", "--room", "general", "--seq", "3", "--as", form)
+        assert (code, out) == (1, "")
+        assert "the event here, or its seal, was changed. Run `onrecord audit verify`." in words
+    assert (await run(env, "audit", "prove", "--room", "general", "--seq", "4"))[0] == 0
+    code, out, _ = await run(env, "audit", "extension", "--since", str(kept), "--as", "text")
+    assert (code, "The stored events were not compared with it" in out) == (0, True)
+
+
 async def test_before_anything_is_sealed_the_commands_say_so(database: Database, tmp_path: Path) -> None:
     env = environment(database)
     for command in ("checkpoint", "keys"):

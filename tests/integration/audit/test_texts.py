@@ -107,7 +107,11 @@ async def test_every_audit_command_prints_for_people(
     assert "Event 4 of the room Plant 7 (plant) (room.MessagePosted.v1)" in await text(
         "prove", "--room", "plant", "--seq", "4"
     )
-    assert "unchanged.\n" in await text("extension", "--since", str(checkpoint))
+    extended = await text("extension", "--since", str(checkpoint))
+    assert (
+        f"The stored events were not compared with it; `onrecord audit verify --against {checkpoint}`"
+        in extended
+    )
 
     held = ("--room", "plant", "--ground", "case 12")
     assert "legal hold on the room Plant 7 (plant), placed by os:" in await text("hold", *held)

@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
-from service.audit.proof import offline, signing_keys
-from service.audit.proof.prove import extension
+from service.audit.proof import offline, signing_keys, tree_store
+from service.audit.proof.merkle import consistency
+from service.audit.proof.prove import EXTENSION, extension, public_keys
 from service.audit.proof.signed_note import NoteInvalid, SigningKey
 from service.audit.proof.tree_store import NotSealed
+from service.audit.proof.verify import Tampered
 from tests.support.audit.exports import checked
 from tests.support.eventstore.log_node import KEY_ENCRYPTION_KEY
 from tests.support.eventstore.sealed_logs import append, attacker, checkpoint, fill, owner, seal
@@ -82,8 +84,17 @@ async def test_rewritten_record_has_no_consistency_proof_from_a_kept_checkpoint(
     await seal(database)
     await append(database, "more")
     await seal(database)
+    with pytest.raises(Tampered, match="differs from that of the checkpoint kept elsewhere"):
+        await proof_since(database, old)
+    async with owner(database) as connection:
+        keys = await signing_keys.load(connection, KEY_ENCRYPTION_KEY)
+        rewritten = await tree_store.newest(connection, keys)
+        assert rewritten is not None
+        spans = consistency(tree_store.read(old, keys).checkpoint.size, rewritten.checkpoint.size)
+        path = [step.hex() for step in await tree_store.path(connection, spans)]
+    forged = {"format": EXTENSION, "older": old, "checkpoint": rewritten.note, "path": path}
     with pytest.raises(offline.Bad, match="it was rewritten"):
-        verified(tmp_path, await proof_since(database, old), old)
+        verified(tmp_path, {**forged, "keys": public_keys(keys)}, old)
     stranger = SigningKey("onrecord/other", bytes(32))
     with pytest.raises(NoteInvalid):
         await proof_since(database, stranger.sign(old.split("\n\n")[0] + "\n"))
