@@ -7,8 +7,6 @@ can be paged.
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime
 
-import msgspec
-
 from service.domain.events import Recorded
 from service.domain.streams import (
     NEW_MESSAGE,
@@ -20,6 +18,8 @@ from service.domain.streams import (
     user_subject,
 )
 from service.eventstore.event_queries import (
+    EVENTS_BETWEEN,
+    EventFilter,
     EventQueries,
     events_query,
     portions,
@@ -30,23 +30,6 @@ from service.eventstore.serializer import ROW, ROWS
 
 SPAN = 50_000
 """Positions that one query for the events recorded by a user scans; they have no index."""
-
-
-class EventFilter(msgspec.Struct, frozen=True):
-    """Selects events of the log: those of a topic, and those by or about a person. None selects all."""
-
-    topic: str | None = None
-    person: str | None = None
-
-    @property
-    def subject(self) -> str | None:
-        """The subject of events about the person."""
-        return user_subject(self.person) if self.person else None
-
-    @property
-    def streams(self) -> list[str]:
-        """The person's own streams."""
-        return [person_stream(self.person), session_stream(self.person)] if self.person else []
 
 
 class AsOfReader(EventQueries):
@@ -153,10 +136,20 @@ class AsOfReader(EventQueries):
 
     async def events_between(self, after: int, upto: int, which: EventFilter, limit: int) -> list[Recorded]:
         """Return the first `limit` events of the whole log with `after` < position <= `upto`, by position."""
-        streams = [stream_id(stream) for stream in which.streams]
-        return await self._read(
-            _EVENTS_BETWEEN, after, upto, which.topic, which.person, which.subject, streams, limit
-        )
+        return await self._read(EVENTS_BETWEEN, after, upto, limit, *which.arguments())
+
+    async def recorded_by(self, user: str, places: Iterable[tuple[str, int]]) -> set[tuple[str, int]]:
+        """Return those places (stream and seq) whose event a user recorded."""
+        keys = {(stream_id(stream), seq): stream for stream, seq in places}
+        ids, seqs = [key for key, _ in keys], [seq for _, seq in keys]
+        rows = await self._fetch(_RECORDED_BY, ids, seqs, user)
+        return {(row["stream"], row["originator_version"]) for row in rows}
+
+    async def first_about(self, places: Iterable[tuple[str, str]], topic: str) -> list[Recorded]:
+        """Return the events of a topic about the subjects in their streams, of places (stream and subject)."""
+        wanted = list(places)
+        ids, subjects = [stream_id(stream) for stream, _ in wanted], [subject for _, subject in wanted]
+        return await self._read(_FIRST_ABOUT, ids, subjects, topic)
 
 
 async def _greatest(most: int, holds: Callable[[int], Awaitable[bool]]) -> int:
@@ -240,11 +233,18 @@ _NEWEST_BY = f"""{ROWS}
     WHERE e.originator_id = $1 AND e.subject = $2 AND e.recorded_by = $3
     ORDER BY e.originator_version DESC LIMIT 1
 """
-_EVENTS_BETWEEN = f"""{ROWS}
-    WHERE e.notification_id > $1 AND e.notification_id <= $2 AND ($3::text IS NULL OR e.topic = $3)
-        AND ($4::text IS NULL OR e.recorded_by = $4 OR e.subject = $5 OR e.originator_id = ANY ($6::uuid[]))
-    ORDER BY e.notification_id LIMIT $7
+_RECORDED_BY = """
+    SELECT stream, originator_version
+    FROM unnest($1::uuid[], $2::bigint[]) AS wanted (originator_id, originator_version)
+        JOIN stored_events USING (originator_id, originator_version)
+    WHERE recorded_by = $3
 """
+_FIRST_ABOUT = f"""
+    SELECT {ROW}
+    FROM unnest($1::uuid[], $2::text[]) AS wanted (id, about)
+        JOIN readable_events e ON e.originator_id = wanted.id AND e.subject = wanted.about AND e.topic = $3
+        LEFT JOIN open_keys k USING (key_id)
+"""  # noqa: S608 - constants
 _LAST_OF_EACH_TOPIC = f"""
     SELECT {ROW}
     FROM unnest($1::uuid[]) AS wanted (id) CROSS JOIN unnest($2::text[]) AS kind (topic)

@@ -19,8 +19,9 @@ from service.domain.events import AuditRead, Recorded
 from service.domain.streams import AUDIT, HOLDS, person_stream, session_stream, user_subject
 from service.errors import Overloaded, TooManyRequests
 from service.eventstore.appender import append_decided
-from service.eventstore.as_of_reader import AsOfReader, EventFilter
+from service.eventstore.as_of_reader import AsOfReader
 from service.eventstore.entries import AppendRequest, AppendResult
+from service.eventstore.event_queries import EventFilter
 from service.eventstore.serializer import EventSerializer
 
 PAGE = 20

@@ -11,6 +11,7 @@ from typing import cast
 
 from service.audit.access_log import AccessLog
 from service.audit.history.as_of import AsOf
+from service.audit.history.event_selection import can_concern_a_room
 from service.audit.history.event_stream import Selection, Stream
 from service.audit.history.existence import require_known
 from service.audit.history.person_view import PersonViews
@@ -19,7 +20,8 @@ from service.domain.permissions import require_role
 from service.domain.room import RoomState, require_member
 from service.domain.streams import AUDIT, EVERYTHING, room_subject
 from service.errors import NotAllowed, Overloaded
-from service.eventstore.as_of_reader import AsOfReader, EventFilter
+from service.eventstore.as_of_reader import AsOfReader
+from service.eventstore.event_queries import EventFilter
 from service.eventstore.readiness import Readiness
 from service.gateway.auth.claims import AUDITOR
 from service.gateway.http.endpoint import NDJSON, Caller, Chunks, Read
@@ -205,11 +207,15 @@ def _wanted(query: EventsQuery) -> Selection:
         raise BadParameter(problem=problem, parameter="type")
     if query.follow and query.to is not None:
         raise BadParameter(problem="A stream that is followed has no end; leave out `to`.", parameter="to")
-    which = EventFilter(TOPICS[query.type] if query.type else None, query.person)
+    topic = TOPICS[query.type] if query.type else None
+    if topic and query.room is not None and not can_concern_a_room(topic):
+        problem = f"An event of the type {query.type} concerns no room; leave out `room`."
+        raise BadParameter(problem=problem, parameter="room")
+    which = EventFilter(topic, query.person, query.room, fields=True)
     since, until = _time("from", query.from_, "start"), _time("to", query.to, "end")
     if since is not None and until is not None and since > until:
         raise BadParameter(problem="This range ends before it begins: `from` is after `to`.", parameter="to")
-    return Selection(after=query.after, since=since, until=until, room=query.room, which=which)
+    return Selection(after=query.after, since=since, until=until, which=which)
 
 
 _IN_A_ROOM = ("room_not_found",)

@@ -105,7 +105,12 @@ async def test_the_log_is_streamed_from_any_cursor_and_each_reading_is_in_it(
         ]
         for asked, kinds in (
             ({"room": "general", "type": "MessagePosted"}, ["MessagePosted"]),
-            ({"room": "general", "person": "bob"}, ["MemberJoined"]),
+            (
+                {"room": "general", "person": "bob"},
+                ["MemberJoined", "ReadMarkerMoved", "SessionClosed"],
+            ),
+            ({"room": "general", "type": "ReadMarkerMoved"}, ["ReadMarkerMoved"]),
+            ({"room": "general", "type": "AuditRead"}, ["AuditRead"] * 3),
             ({"person": "bob", "type": "ReadMarkerMoved"}, ["ReadMarkerMoved"]),
             ({"type": "MessageEdited", "to": events[3]["at"]}, []),
             (
@@ -384,6 +389,7 @@ async def test_what_cannot_be_recorded_is_not_given(general: Process, database: 
         ("/audit/events?to=tomorrow", "to"),
         ("/audit/events?from=2026-02-01&to=2026-01-01", "to"),
         ("/audit/events?room=general&rooms=other", "rooms"),
+        ("/audit/events?room=general&type=PersonNamed", "room"),
         ("/audit/people/bob/view", ""),
         ("/audit/people/bob/rooms?at=4", "at"),
         ("/audit/people/bob/rooms?at=2026-02-30", "at"),
