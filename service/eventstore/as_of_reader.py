@@ -5,7 +5,7 @@ can be paged.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 from service.domain.events import Recorded
 from service.domain.streams import (
@@ -39,6 +39,12 @@ class AsOfReader(EventQueries):
         """Return the database's time."""
         moment: datetime = await self._value("SELECT clock_timestamp()")
         return moment
+
+    async def is_future(self, time: datetime) -> bool:
+        """Return whether a time is later than now and than every event; the end of the present day (UTC) is not."""
+        now: datetime = await self._value(_NOW)
+        today = now.astimezone(UTC).replace(hour=23, minute=59, second=59, microsecond=999_999)
+        return time > now and time != today
 
     async def knows_person(self, user: str) -> bool:
         """Return whether a user has a key, a stream of their own, an event about them in a room, or recorded an event.
@@ -85,6 +91,19 @@ class AsOfReader(EventQueries):
     async def event(self, stream: str, seq: int) -> Recorded | None:
         """Return an event of a stream, None if the stream has no such event."""
         return next(iter(await self._read(_EVENT, stream_id(stream), seq)), None)
+
+    async def last_upto(self, stream: str, seq: int) -> Recorded | None:
+        """Return the last event of a stream up to a seq, None if there is none."""
+        return next(iter(await self._read(_LAST_UPTO, stream_id(stream), seq)), None)
+
+    async def first_missing(self, stream: str, after: int, head: int) -> int | None:
+        """Return the smallest seq with `after` < seq <= `head` whose event is not stored, None if all are."""
+        for start in range(after, head, SPAN):
+            end = min(start + SPAN, head)
+            rows = await self._fetch(_FIRST_MISSING, stream_id(stream), start, end)
+            if rows:
+                return int(rows[0]["seq"])
+        return None
 
     async def about_room(self, room: str, seq: int) -> list[Recorded]:
         """Return the events up to a seq from which a room's state is folded: those about its settings and members."""
@@ -167,6 +186,10 @@ async def _greatest(most: int, holds: Callable[[int], Awaitable[bool]]) -> int:
     return low
 
 
+_NOW = """
+    SELECT greatest(clock_timestamp(), (
+        SELECT recorded_at FROM stored_events ORDER BY notification_id DESC LIMIT 1))
+"""
 # The condition on both columns is that of the index `stored_events_members_idx`.
 _OF_MEMBERS = "starts_with(stream, 'room:') AND starts_with(subject, 'user:')"
 _KNOWN = f"""
@@ -194,6 +217,16 @@ _POSITION = """
     ORDER BY originator_version LIMIT 1
 """
 _EVENT = f"{ROWS} WHERE e.originator_id = $1 AND e.originator_version = $2"
+_LAST_UPTO = f"""{ROWS}
+    WHERE e.originator_id = $1 AND e.originator_version <= $2 ORDER BY e.originator_version DESC LIMIT 1
+"""
+_FIRST_MISSING = """
+    SELECT wanted.seq FROM generate_series($2::bigint + 1, $3::bigint) AS wanted (seq)
+        LEFT JOIN (
+            SELECT originator_version AS seq FROM stored_events
+            WHERE originator_id = $1 AND originator_version > $2 AND originator_version <= $3) stored USING (seq)
+    WHERE stored.seq IS NULL ORDER BY 1 LIMIT 1
+"""
 _ABOUT_ROOM = f"""{ROWS}
     WHERE e.originator_id = $1 AND e.originator_version <= $2
         AND (e.subject = 'settings' OR (e.subject >= 'user:' AND e.subject < 'user;'))

@@ -13,7 +13,7 @@ from service.audit.proof.merkle import consistency, inclusion, root_over, roots_
 from service.audit.proof.signing_keys import SealKey
 from service.audit.proof.verify import Tampered
 from service.domain.streams import room_stream, stream_id
-from service.errors import EventNotFound, RoomNotFound
+from service.errors import EventMissing, EventNotFound, RoomNotFound
 from service.eventstore.serializer import EventSerializer
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ async def prove(
 
     Raises:
         RoomNotFound, EventNotFound: there is no such room, or no such event in it.
+        EventMissing: the event was removed from the log.
         NotSealed: the event is not sealed yet.
         NoteInvalid: the newest checkpoint was changed.
         Tampered: the event is not the one that was sealed, or the seals were changed.
@@ -43,10 +44,12 @@ async def prove(
     stream = stream_id(room_stream(room))
     row = await connection.fetchrow(_EVENT, stream, seq)
     if row is None:
-        exists = await connection.fetchval(
-            "SELECT EXISTS (SELECT FROM stored_events WHERE originator_id = $1)", stream
+        head = await connection.fetchval(
+            "SELECT max(originator_version) FROM stored_events WHERE originator_id = $1", stream
         )
-        raise EventNotFound(room=room, event=seq) if exists else RoomNotFound(room=room)
+        if head is None:
+            raise RoomNotFound(room=room)
+        raise (EventMissing if seq < head else EventNotFound)(room=room, event=seq)
     sealed = await tree_store.SealedLeaves(connection).of(row["position"])
     if hash_of_row(row, row["stored"]) != sealed.hash:
         raise Tampered(row["position"], "the event here, or its seal, was changed")

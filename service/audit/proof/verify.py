@@ -21,6 +21,7 @@ from service.audit.proof.order import Order, OutOfOrder, bounds, check_streams
 from service.audit.proof.signed_note import NoteInvalid, VerifierKey, open_note
 from service.audit.proof.tree_store import HASH
 from service.eventstore.connections import is_shared
+from service.protocol.forms import printable
 
 if TYPE_CHECKING:
     import asyncpg
@@ -78,6 +79,18 @@ async def verify(
         except OutOfOrder as problem:
             raise Tampered(problem.position, str(problem)) from problem
     return Verified(check.edge.size, unsealed, since)
+
+
+async def stored_at(connection: "asyncpg.Connection[Any]", position: int) -> str:
+    """Return a phrase for the event that is stored at a position: its room or stream, its number and its type."""
+    row = await connection.fetchrow(_PLACE, position)
+    if row is None:
+        return "no event is stored there"
+    stream, topic = printable(row["stream"]), printable(row["topic"])
+    place = (
+        f"the room {stream.removeprefix('room:')}" if stream.startswith("room:") else f"the stream {stream}"
+    )
+    return f"event {row['seq']} of {place}, {topic}"
 
 
 class _Check:
@@ -173,6 +186,9 @@ class _Check:
 
 
 _EVENTS = f"SELECT {leaf.COLUMNS}, originator_id, key_id, state FROM stored_events ORDER BY notification_id"  # noqa: S608 - constants
+_PLACE = """
+    SELECT stream, originator_version AS seq, topic FROM stored_events WHERE notification_id = $1::numeric
+"""
 _SEALS = "SELECT size, first, positions, hashes, checkpoint FROM seals ORDER BY size"
 # Numeric, because a forged number could leave the range of bigint.
 _NODES = (
