@@ -181,6 +181,7 @@ def run_export(settings: Settings, args: argparse.Namespace) -> int:
             reader = AsOfReader(connection, serializer)
             await require_known(reader, room=room, person=person)
             count = await export(connection, keys, serializer, scope, args.out, _progress())
+            await serializer.keys.prove(connection)  # a rotation may have begun since
             print_text(f"exported {count} events to {args.out}\n")
             if room is not None:
                 await require_complete(reader, room)
