@@ -125,6 +125,8 @@ async def test_every_audit_command_prints_for_people(
     seen = await text("person", "bob", "--room", "plant")
     assert seen.startswith("What Bob (bob) could see of the room plant as of event 7, 20")
     assert "  could read: events 1 to 7\n" in seen
+    stranger = await text("person", "eve", "--room", "plant")
+    assert stranger.startswith("What Eve (eve) could see of the room plant as of event 7, 20")
     rooms = await text("person", "bob")
     assert rooms.startswith("What Bob (bob) could see as of 20")
     assert "  Plant 7 (plant), private, up to event 7\n" in rooms
