@@ -43,7 +43,7 @@ async def test_a_checkpoint_kept_elsewhere_verifies_the_log_later(
     assert code == 1
     assert out.startswith("bad ")
     assert (
-        " (event 3 of the room general, room.MessagePosted.v1): the event here, or its seal, was changed"
+        ": event 3 of the room general, room.MessagePosted.v1: the event here, or its seal, was changed"
         in words
     )
 
