@@ -32,6 +32,7 @@ from service.protocol.socketio.emits import event_packet
 from service.realtime.hub import Hub
 from service.realtime.user_cache import UserCache
 from service.runtime.direct_sockets import DirectSockets
+from service.runtime.io_uring import direct_sockets
 
 if TYPE_CHECKING:
     from service.tracing import Traces
@@ -70,7 +71,8 @@ async def build_live(
     relay = await stack.enter_async_context(await _relay(settings, storage, bus))
     sessions = SessionRegistry(settings.max_connections)
     people = UserCache(storage.reader)
-    sockets = DirectSockets()
+    sockets = direct_sockets(settings.uring)
+    stack.callback(sockets.close)
     hub = Hub(
         storage.reader, people, ENCODERS, CONCATENABLE, sockets, storage.clock.now,
         ring_bytes=settings.ring_bytes,
