@@ -7,8 +7,11 @@ and removes it. A direct writer checks the entry immediately before each write, 
 kernel did not accept.
 """
 
-from array import array
 from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from array import array
 
 NOWHERE = -1
 """The descriptor of a socket without direct writes; its entry, the last of the list, is always None."""

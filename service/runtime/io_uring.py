@@ -79,8 +79,6 @@ class Uring:
         if self._fd < 0:
             raise Unsupported(f"io_uring_setup: {os.strerror(ctypes.get_errno())}")
         try:
-            if params.features & (needed := _SINGLE_MMAP | _CQE_SKIP) != needed:
-                raise Unsupported("the kernel is older than 5.17")
             self._map(params)
         except BaseException:
             self.close()
@@ -98,6 +96,9 @@ class Uring:
             self._fd = -1
 
     def _map(self, params: _Params) -> None:
+        """Map the memory that is shared with the kernel."""
+        if params.features & (needed := _SINGLE_MMAP | _CQE_SKIP) != needed:
+            raise Unsupported("the kernel is older than 5.17")
         self._entries = params.sq_entries
         first = params.sq_offsets[6] // 4
         self._results_at, self._results_mask = params.cq_offsets[5] // 4, params.cq_entries - 1

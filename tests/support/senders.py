@@ -1,15 +1,11 @@
 """The ways in which a node writes to many sockets, for tests that run over each of them."""
 
+import pytest
+
 from service.runtime.direct_sockets import DirectSockets
-from service.runtime.io_uring import Unsupported, UringSockets, tested
+from service.runtime.io_uring import UringSockets, tested
 
-try:
-    tested().close()
-    REFUSED = ""
-except Unsupported as error:
-    REFUSED = str(error)
-
-SENDERS = ["send"] if REFUSED else ["send", "uring"]
+SENDERS = ["send", pytest.param("uring", marks=pytest.mark.needs("io_uring"))]
 
 
 def sender(name: str) -> DirectSockets:

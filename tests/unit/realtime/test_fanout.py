@@ -24,6 +24,7 @@ AT = datetime(2026, 11, 27, tzinfo=UTC)
 
 def words(outgoing: Outgoing) -> bytes:
     assert isinstance(outgoing, MessageNew)
+    assert outgoing.content is not None
     own = f"({outgoing.ref})" if isinstance(outgoing.ref, str) else ""
     return f"{outgoing.seq}{own}{outgoing.content[1:]} ".encode()
 
@@ -182,7 +183,7 @@ def test_a_write_that_ends_another_subscriber_leaves_its_range_exact(scene: Scen
         for subscriber in (first, second):
             ranges[subscriber] = room.remove(subscriber).delivered_up_to
 
-    first.write = remove_both  # type: ignore[method-assign] # as a transport that ends above its limit
+    first.write = remove_both  # type: ignore[assignment,method-assign] # as a transport that ends above its limit
     scene.put(room, item(1))
     scene.fanout.start()
     assert ranges == {first: 1, second: 0}

@@ -11,6 +11,7 @@ import textwrap
 from array import array
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,9 +27,8 @@ from service.runtime.io_uring import (
     UringSockets,
     direct_sockets,
 )
-from tests.support.senders import REFUSED
 
-pytestmark = pytest.mark.skipif(bool(REFUSED), reason=REFUSED or "io_uring is there")
+pytestmark = pytest.mark.needs("io_uring")
 
 
 class Pairs:
@@ -154,10 +154,10 @@ def test_closed_peers_and_closed_descriptors_fail_alone(ring: Uring, pairs: Pair
     assert (pairs.received(1), pairs.received(3)) == (b"frame", b"frame")
 
 
-def test_a_descriptor_of_a_file_fails_alone(ring: Uring, pairs: Pairs, stack: ExitStack) -> None:
+def test_a_descriptor_of_a_file_fails_alone(ring: Uring, pairs: Pairs) -> None:
     descriptors = pairs.add(1)
-    file = stack.enter_context(open(os.devnull, "wb"))  # noqa: PTH123 - a descriptor, not a path
-    assert ring.send(b"frame", array("i", [file.fileno(), *descriptors])) == [(0, 0)]
+    with Path(os.devnull).open("wb") as file:
+        assert ring.send(b"frame", array("i", [file.fileno(), *descriptors])) == [(0, 0)]
     assert pairs.received(0) == b"frame"
 
 
@@ -273,10 +273,9 @@ FILTERED = """
 
     logging.basicConfig(level="INFO", format="%(message)s %(reason)s")
     load, equal, answer = 0x20, 0x15, 0x06
-    program = b"".join(
-        struct.pack("HBBI", *each)
-        for each in ((load, 0, 0, 0), (equal, 0, 1, int(sys.argv[1])), (answer, 0, 0, 0x50001), (answer, 0, 0, 0x7FFF0000))
-    )
+    refuse, permit = (answer, 0, 0, 0x50001), (answer, 0, 0, 0x7FFF0000)
+    lines = ((load, 0, 0, 0), (equal, 0, 1, int(sys.argv[1])), refuse, permit)
+    program = b"".join(struct.pack("HBBI", *line) for line in lines)
     code = ctypes.create_string_buffer(program)
     libc = ctypes.CDLL(None)
     filter = ctypes.create_string_buffer(struct.pack("HxxxxxxP", 4, ctypes.addressof(code)))
