@@ -6,7 +6,7 @@ A child process holds the other ends and reads them. Both senders do what the fa
 descriptor up in the table of direct sockets, send, and find out who did not get the whole frame.
 
 - `send` is the loop of `service.runtime.direct_sockets`.
-- `uring` is `service.runtime.io_uring`: one system call for `--chunk` sockets.
+- `uring` is `service.gateway.transport.io_uring`: one system call for `--chunk` sockets.
 
 Each pair sends `--sends` frames by each sender in random order; the result is the median of the ratios of a pair with
 a 95 % bootstrap interval.
@@ -28,8 +28,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 
+from service.gateway.transport.io_uring import UringSockets, tested
 from service.runtime.direct_sockets import DirectSockets
-from service.runtime.io_uring import UringSockets, tested
 
 
 def written(sockets: DirectSockets, rooms: "Sequence[array[int]]", frames: Sequence[bytes]) -> int:

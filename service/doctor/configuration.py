@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from service.config.settings import Settings
 from service.doctor.finding import WRONG, Finding, fail, ok, warn
-from service.runtime.io_uring import Unsupported, tested
+from service.gateway.transport.io_uring import Unsupported, tested
 
 FEW_FILES = 12_000
 """Open files below which a process cannot serve 10,000 connections: one for each, and some for other uses."""

@@ -24,6 +24,7 @@ from service.gateway.engineio import FRAME, PACKET
 from service.gateway.native.endpoint import NATIVE, native_frame
 from service.gateway.notices.memberships import MembershipNotifier
 from service.gateway.session.registry import SessionRegistry
+from service.gateway.transport.io_uring import direct_sockets
 from service.gateway.websocket.frames import text_frame
 from service.node.pipeline import after_commit, close_misinformed
 from service.node.storage import Storage
@@ -32,7 +33,6 @@ from service.protocol.socketio.emits import event_packet
 from service.realtime.hub import Hub
 from service.realtime.user_cache import UserCache
 from service.runtime.direct_sockets import DirectSockets
-from service.runtime.io_uring import direct_sockets
 
 if TYPE_CHECKING:
     from service.tracing import Traces

@@ -23,7 +23,7 @@ def rules() -> list[dict[str, Any]]:
     return found
 
 
-def test_the_profile_allows_what_a_ring_needs_and_no_way_out_of_a_container() -> None:
+def test_the_profile_allows_a_ring_and_no_way_out_of_a_container() -> None:
     allowed = {name for rule in rules() if rule["action"] == "SCMP_ACT_ALLOW" for name in rule["names"]}
     assert {"io_uring_setup", "io_uring_enter"} <= allowed
     assert not allowed & DANGEROUS

@@ -3,7 +3,7 @@
 import sys
 
 from service.cli import main
-from service.runtime import io_uring
+from service.gateway.transport import io_uring
 
 if __name__ == "__main__":
     io_uring.FEWEST = 1

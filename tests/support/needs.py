@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from service.runtime.io_uring import Unsupported, tested
+from service.gateway.transport.io_uring import Unsupported, tested
 
 NOT_RUN = "NOT RUN: it needs "
 # The names under which systems install the same program.

@@ -9,15 +9,15 @@ from datetime import UTC, datetime
 import pytest
 
 from service.domain.events import MessagePosted, Recorded
+from service.gateway.transport import io_uring
 from service.protocol.events import MessageNew, Outgoing
 from service.realtime import encoded_event, fanout
 from service.realtime.encoded_event import EncodedEvent, WriteBatch
 from service.realtime.fanout import FanoutScheduler
 from service.realtime.room_subscribers import RoomSubscribers
 from service.realtime.subscriber import DeliveredRange
-from service.runtime import io_uring
 from service.runtime.direct_sockets import NOWHERE, DirectSockets
-from tests.support.senders import SENDERS, sender
+from tests.support.realtime.senders import SENDERS, sender
 
 AT = datetime(2026, 11, 27, tzinfo=UTC)
 

@@ -15,14 +15,14 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from service.domain import room
 from service.domain.events import Event, MemberJoined, MemberLeft, MessagePosted, Recorded, RoomOpened
 from service.domain.room import RoomState
+from service.gateway.transport import io_uring
 from service.realtime import fanout
 from service.realtime.hub import Hub
 from service.realtime.user_cache import UserCache
-from service.runtime import io_uring
 from service.runtime.direct_sockets import DirectSockets
 from tests.support.quick import examples
+from tests.support.realtime.senders import sender
 from tests.support.realtime.subscribers import STREAM, Log, Recorder, SocketRecorder, number, padded
-from tests.support.senders import sender
 
 if TYPE_CHECKING:
     from service.eventstore.reader import LogReader

@@ -2,8 +2,8 @@
 
 import pytest
 
+from service.gateway.transport.io_uring import UringSockets, tested
 from service.runtime.direct_sockets import DirectSockets
-from service.runtime.io_uring import UringSockets, tested
 
 SENDERS = ["send", pytest.param("uring", marks=pytest.mark.needs("io_uring"))]
 

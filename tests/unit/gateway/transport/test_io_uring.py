@@ -16,9 +16,8 @@ from typing import Any
 
 import pytest
 
-from service.runtime import io_uring
-from service.runtime.direct_sockets import DirectSockets
-from service.runtime.io_uring import (
+from service.gateway.transport import io_uring
+from service.gateway.transport.io_uring import (
     ENTRIES,
     FEWEST,
     MOST_BYTES,
@@ -27,6 +26,7 @@ from service.runtime.io_uring import (
     UringSockets,
     direct_sockets,
 )
+from service.runtime.direct_sockets import DirectSockets
 
 pytestmark = pytest.mark.needs("io_uring")
 
@@ -269,7 +269,7 @@ def test_off_and_other_machines_use_send(
 
 FILTERED = """
     import ctypes, logging, struct, sys
-    from service.runtime.io_uring import direct_sockets
+    from service.gateway.transport.io_uring import direct_sockets
 
     logging.basicConfig(level="INFO", format="%(message)s %(reason)s")
     load, equal, answer = 0x20, 0x15, 0x06
