@@ -28,7 +28,6 @@ LOOK = 0.2
 
 SERVERS: Mapping[str, c.Candidate] = {
     "onrecord": c.ONRECORD,
-    "onrecord-send": replace(c.ONRECORD, environment={**c.ONRECORD.environment, "ONRECORD_URING": "off"}),
     "onrecord-socketio": replace(c.ONRECORD_SOCKETIO, name="onrecord"),
     **{each.name: each for each in (c.LIMIT, c.LIMIT_BALLAST, *c.PEERS_IN_ORDER)},
 }

@@ -136,7 +136,7 @@ async def cluster(
     servers: Servers,
     *,
     nodes: int = 2,
-    program: tuple[str, ...] = ("tests.drill.few",),
+    program: tuple[str, ...] = ("tests.support.processes.by_io_uring",),
     projector: bool = False,
     pooler: str = "",
 ) -> AsyncIterator[Cluster]:

@@ -1,5 +1,6 @@
 """Writing by io_uring: whole, short and failed writes, and descriptors that change hands."""
 
+import asyncio
 import ctypes
 import errno
 import logging
@@ -26,6 +27,7 @@ from service.gateway.transport.io_uring import (
     UringSockets,
     direct_sockets,
 )
+from service.gateway.websocket.write_buffer import WriteBuffer
 from service.runtime.direct_sockets import DirectSockets
 
 pytestmark = pytest.mark.needs("io_uring")
@@ -247,6 +249,27 @@ def test_a_descriptor_in_use_again_is_written_once_it_is_allowed(sockets: UringS
     sockets.allow(descriptors[0], pairs.near[-1].send)
     assert sockets.write(b"to the second", descriptors) == []
     assert pairs.received(FEWEST) == b"to the second"
+
+
+async def test_an_ended_connection_does_not_allow_its_descriptor_again(
+    sockets: UringSockets, pairs: Pairs
+) -> None:
+    class Connection(WriteBuffer):
+        direct_sockets = sockets
+
+    (descriptor,) = pairs.add(1)
+    loop = asyncio.get_running_loop()
+    transport, connection = await loop.connect_accepted_socket(Connection, pairs.near[0])
+    connection.put(b"open ")
+    assert sockets[descriptor]
+    connection.stop_writing()
+    connection.put(b"ended")
+    assert sockets[descriptor] is None
+    assert sockets.write(b"other", array("i", [descriptor] * FEWEST)) == [
+        (index, 0) for index in range(FEWEST)
+    ]
+    assert pairs.received(0) == b"open ended"
+    transport.abort()
 
 
 @pytest.mark.parametrize("missing", [socket.MSG_WAITALL, socket.MSG_DONTWAIT])
