@@ -7,7 +7,7 @@ Invariant: when the call returns, the kernel has finished with all descriptors a
 `MSG_DONTWAIT`, without which the kernel would wait for a full socket and write from the buffer later, and
 `MSG_WAITALL`, without which a short write would count as success and not answer. The kernel looks descriptors up during
 the call, and no other code of this thread runs between their choice and its end; so a descriptor that was closed and
-used again never receives the frame of another connection. `check` tries all of this before the ring is used.
+used again never receives the frame of another connection. `tested` tries all of this before the ring is used.
 """
 
 import contextlib
@@ -83,7 +83,6 @@ class Uring:
         except BaseException:
             self.close()
             raise
-        self._tail = 0
         self._frame: bytes | None = None
         self._size = -1
         self.broken = ""
@@ -129,10 +128,11 @@ class Uring:
         unwritten: list[Unwritten] = []
         done, total = 0, len(descriptors)
         while done < total:
-            start = self._tail % self._entries
+            head = self._words[self._sq_head]  # the kernel has taken everything before it
+            start = head % self._entries
             count = min(total - done, self._entries - start)
             self._descriptors[start : start + count] = descriptors[done : done + count]
-            submitted = self._submit(count)
+            submitted = self._submit(head, count)
             if self._words[self._cq_tail] != self._words[self._cq_head]:
                 unwritten += [(done + index - start, max(0, result)) for index, result in self._answers()]
             unwritten += [(done + index, 0) for index in range(submitted, count)]
@@ -147,16 +147,14 @@ class Uring:
                 self._size = size
                 self._sizes[:] = array("I", (size,)) * self._entries
 
-    def _submit(self, count: int) -> int:
+    def _submit(self, head: int, count: int) -> int:
         """Return how many of `count` entries the kernel has taken."""
-        self._tail = (self._tail + count) & 0xFFFFFFFF
-        self._words[self._sq_tail] = self._tail
+        self._words[self._sq_tail] = (head + count) & 0xFFFFFFFF
         submitted: int = self._syscall(_ENTER, self._fd, count, 0, 0, 0, 0)
         if submitted == count:
             return count
         # Take back the others: the next call would write to descriptors that may be those of other connections by then.
-        self._tail = self._words[self._sq_head]
-        self._words[self._sq_tail] = self._tail
+        self._words[self._sq_tail] = self._words[self._sq_head]
         if submitted < 0 and (code := ctypes.get_errno()) not in _TRANSIENT:
             self.broken = os.strerror(code)
         return max(0, submitted)
