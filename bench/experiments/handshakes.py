@@ -121,8 +121,8 @@ def masked(text: str) -> bytes:
 
 def connect_frame(user: int, head: int, *, fresh: bool = False) -> bytes:
     """Return `connect` of a user, with a cursor at the head of the user's room."""
-    jti = {"jti": base64.b64encode(random.randbytes(9)).decode()} if fresh else {}
-    made = token(f"user-{user}", name=f"User {user}", iat=1_700_000_000, **jti)
+    unique = random.randbytes(9).hex() if fresh else ""
+    made = token(f"user-{user}", name=f"User {user}", iat=1_700_000_000, jti=unique)
     rooms = {f"room-{user // PER_ROOM}": head}
     return masked(json.dumps({"type": "connect", "protocol": 1, "token": made, "rooms": rooms}))
 
