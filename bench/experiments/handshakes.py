@@ -14,7 +14,7 @@ the median of the ratios to the other tree, with a 95 % bootstrap interval. Kind
 - `session`: upgraded, and `connect` with a room at its head until `connected` is read; `end`: its close
 - `fresh`: as `session`, with a token that the node has not seen; its close is not counted
 
-`--profile FILE` writes a profile of one node by `cProfile` over one kind instead.
+`--profile FILE` writes a profile of one node by `bench.experiments.cpu_profile` over one kind instead.
 """
 
 import argparse
@@ -334,7 +334,7 @@ def turns(nodes: list[Process], kinds: list[str], given: argparse.Namespace) -> 
 
 async def profile(servers: Servers, kind: str, given: argparse.Namespace) -> None:
     """Write a profile of one node, which has been restarted since the rooms were made."""
-    program = ("-m", "cProfile", "-o", str(given.profile), *PROGRAM)
+    program = ("-m", "bench.experiments.cpu_profile", str(given.profile), PROGRAM[1])
 
     def run(address: str) -> None:
         client = Client(address, frames=frames, heads=heads)

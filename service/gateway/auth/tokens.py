@@ -2,14 +2,19 @@
 
 Only the configured algorithms are accepted, regardless of the token's header (RFC 8725, 3.1). `sub` and `exp` are
 required; `iss` and `aud` too if they are configured. A token is never part of a URL.
+
+Of a token that was valid, only the times are checked when its client comes back, and whether its key is still the one
+that its header names.
 """
 
 import json
 import time
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from copy import copy
 from datetime import datetime
+from hashlib import sha256
 from typing import Any, NamedTuple
 
 import msgspec
@@ -30,6 +35,11 @@ MAX_TOKEN = 8_192
 
 MOST_HEADERS = 64
 """Cached headers of tokens; tokens that one key has signed share a header."""
+
+MOST_VERIFIED = 4_096
+"""Tokens that are not verified again when their client comes back, about 0.5 KiB each."""
+
+TIMES = ("exp", "nbf", "iat")
 
 PARTS = 3
 """Parts of a token between its dots."""
@@ -69,6 +79,19 @@ class _Header(NamedTuple):
     plain: bool
 
 
+class _Verified(NamedTuple):
+    """What a token that is valid but for its times proves, for as long as its key is the one that the header names.
+
+    Keys that are published anew are other objects, so after a rotation each token is verified again.
+    """
+
+    named: tuple[str, str | None]
+    """The algorithm and the key id."""
+    key: Key
+    times: dict[str, Any]
+    identity: Identity
+
+
 def _without_warning(name: str) -> Any:
     """Return an algorithm without the warning of the library that it is deprecated."""
     algorithm = copy(JWSRegistry.algorithms[name])
@@ -102,6 +125,8 @@ class TokenVerifier:
         # `registry=` silently overrides `algorithms=` in joserfc, so the list is passed here only.
         self._registry = _Algorithms(algorithms=list(algorithms))
         self._headers: dict[str, _Header] = {}
+        self._verified: OrderedDict[bytes, _Verified] = OrderedDict()
+        """By SHA-256, so that the node's memory holds no token."""
         self._claims = self._claims_registry()
 
     async def verify(self, token: str) -> Identity:
@@ -113,11 +138,26 @@ class TokenVerifier:
             TokenNotYetValid: `nbf` has not come.
             Unavailable: the key cannot be fetched now.
         """
-        claims = (await self.read(token)).claims
+        # A token that is too long is none of those that are known.
+        digest = sha256(token[: MAX_TOKEN + 1].encode(errors="surrogatepass")).digest()
+        known = self._verified.get(digest)
+        if known is None or await self._keys.find(*known.named) is not known.key:
+            known = await self._verify(token)
+            self._verified[digest] = known
+            if len(self._verified) > MOST_VERIFIED:
+                self._verified.popitem(last=False)
+        else:
+            check_times(known.times, time.time(), self._leeway)
+            self._verified.move_to_end(digest)
+        return known.identity
+
+    async def _verify(self, token: str) -> "_Verified":
+        read, key = await self._read(token)
+        claims = read.claims
         with translated_errors():
             self._claims.validate(claims)
         check_times(claims, time.time(), self._leeway)
-        return Identity(
+        identity = Identity(
             self.rules.user_of(claims),
             self.rules.name_of(claims),
             as_datetime(claims["exp"], self._leeway),
@@ -125,6 +165,9 @@ class TokenVerifier:
             issued_at(claims),
             self.rules.chat_word,
         )
+        times = {name: claims[name] for name in TIMES if name in claims}
+        header = self._header(token)
+        return _Verified((header.algorithm, header.key_id), key, times, identity)
 
     async def read(self, token: str) -> jwt.Token:
         """Return the claims of a token with a valid signature, for any issuer and audience.
@@ -133,6 +176,9 @@ class TokenVerifier:
             TokenInvalid: the signature is invalid.
             Unavailable: the key cannot be fetched now.
         """
+        return (await self._read(token))[0]
+
+    async def _read(self, token: str) -> tuple[jwt.Token, Key]:
         if len(token) > MAX_TOKEN:
             raise TokenInvalid(problem="it is too long")
         if token[:7].lower() == "bearer ":
@@ -144,8 +190,8 @@ class TokenVerifier:
             key = await self._keys.find(header.algorithm, header.key_id)
             claims = self._claims_of(token, header, key)
             if claims is None:
-                return jwt.decode(token, key, registry=self._registry)
-            return jwt.Token(header.fields, claims)
+                return jwt.decode(token, key, registry=self._registry), key
+            return jwt.Token(header.fields, claims), key
 
     def _claims_of(self, token: str, header: "_Header", key: Key) -> dict[str, Any] | None:
         """Return the claims of a signed token without reading its header, which is known, a second time.
