@@ -159,6 +159,7 @@ class WebSocketConnection(WriteBuffer):
         """See `WebSocketTransport.accept`."""
         if self.closing or self._request is None:
             return False
+        self.open_writing()
         self.put(handshake.accepted(self._request.headers, headers))
         self._request = None
         self.open = True

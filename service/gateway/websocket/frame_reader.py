@@ -89,6 +89,8 @@ class FrameReader:
         """Parse until the receive queue is full or the turn ends; pause the socket while unparsed input is left."""
         if (connection := self._connection) is None:
             return
+        if connection.account.identified and not (self.paused or self._held or self._parser):
+            return
         try:
             while self._may_parse(connection) and (received := self._parser.next()) is not None:
                 self.stop_deadline()
