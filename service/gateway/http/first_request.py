@@ -71,8 +71,7 @@ class FirstRequest(asyncio.Protocol):
         self._data += data
         if self._account is not None:
             return
-        peer = get_remote_addr(self.transport)
-        self._peer = peer[0] if peer else None
+        self._peer = _peer_of(self.transport)
         self._account = self.later.budget.account(self._peer, self._no_room)
         self.later.turns.run(address_key(self._peer), self._turn)
         if self._data:
@@ -151,6 +150,15 @@ def http_class(
     }
     later = type("TimedHttpProtocol", (TimedHttpProtocol,), fields)
     return type("FirstRequest", (FirstRequest,), {"__slots__": (), "later": later})
+
+
+def _peer_of(transport: asyncio.Transport) -> str | None:
+    """Return the address of the peer as uvicorn does, which asks the kernel by way of a socket object."""
+    known = transport.get_extra_info("peername")
+    if isinstance(known, tuple) and len(known) == 2:  # noqa: PLR2004 - IPv4: host and port
+        return cast("str", known[0])
+    found = get_remote_addr(transport)
+    return found[0] if found else None
 
 
 def _time_out(transport: asyncio.Transport) -> None:
