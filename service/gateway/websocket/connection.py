@@ -139,7 +139,7 @@ class WebSocketConnection(WriteBuffer):
                 if (answering := endpoint.on_upgrade(self, request)) is not None:
                     start_task(self.server, self._answer(answering))
             except Exception as error:  # noqa: BLE001 - it is logged
-                self._failed(error)
+                _refuse_failed(self, error)
 
     async def _answer(self, answering: Coroutine[Any, Any, None]) -> None:
         try:
@@ -148,11 +148,7 @@ class WebSocketConnection(WriteBuffer):
             self.transport.abort()
             raise
         except Exception as error:  # noqa: BLE001 - it is logged
-            self._failed(error)
-
-    def _failed(self, error: Exception) -> None:
-        log.error("knock_failed", exc_info=error)
-        self.refuse(refusal(HTTPException(500, "Internal server error.")))
+            _refuse_failed(self, error)
 
     def accept(self, begin: Callable[[], Conversation], headers: Sequence[tuple[str, str]] = ()) -> bool:
         """See `WebSocketTransport.accept`."""
@@ -238,6 +234,11 @@ class WebSocketConnection(WriteBuffer):
         """Abort the connection of a peer that ends its stream without a close frame."""
         if self.open:
             self.transport.abort()
+
+
+def _refuse_failed(connection: WebSocketConnection, error: Exception) -> None:
+    log.error("knock_failed", exc_info=error)
+    connection.refuse(refusal(HTTPException(500, "Internal server error.")))
 
 
 def transport_class(
