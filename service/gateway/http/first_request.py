@@ -17,7 +17,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.utils import get_remote_addr
 from uvicorn.server import ServerState
 
-from service.gateway.http.head import REFUSAL, drop_forwarded, read_upgrade
+from service.gateway.http.head import REFUSAL, read_upgrade
 from service.gateway.http.protocol import CHUNK, OVERDUE, PART_SECONDS, TimedHttpProtocol
 from service.gateway.transport.client_address import ClientAddresses, address_key
 from service.gateway.transport.receive_budget import Account, ReceiveBudget
@@ -98,7 +98,8 @@ class FirstRequest(asyncio.Protocol):
         config: Config = self._given["config"]
         request = None
         if config.ws_protocol_class is not None and len(data) <= CHUNK:
-            request = read_upgrade(data, self._peer, asyncio.get_running_loop().time())
+            trusted = self.later.budget.addresses.trusts(self._peer)
+            request = read_upgrade(data, self._peer, asyncio.get_running_loop().time(), trusted=trusted)
         if request is None:
             self._account.end()
             http = self.later(**self._given)
@@ -111,9 +112,7 @@ class FirstRequest(asyncio.Protocol):
 
     def _hand_over(self, request: Upgrade, size: int, account: Account, config: Config) -> None:
         """Hand the connection over to a WebSocket."""
-        fields = request.headers.raw
-        account.is_from(fields)
-        drop_forwarded(fields, trusted=self.later.budget.addresses.trusts(self._peer))
+        account.is_from(request.headers.raw)
         account.head = size
         kind = cast("type[WebSocketConnection]", config.ws_protocol_class)
         websocket = kind(config.ws_max_size, self._server, account)

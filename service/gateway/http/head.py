@@ -45,10 +45,10 @@ class _Head:
         self.fields.append((name.lower(), value))
 
 
-def read_upgrade(data: bytes, peer: str | None, began: float) -> Upgrade | None:
+def read_upgrade(data: bytes, peer: str | None, began: float, *, trusted: bool) -> Upgrade | None:
     """Return the request for a WebSocket that is all of `data`; None if `data` is anything else.
 
-    Its first byte was received at the time `began` of the loop.
+    Its first byte was received at the time `began` of the loop, from a peer that is a `trusted` proxy or not.
     """
     if not data.endswith(b"\r\n\r\n") or b"pgrade" not in data:
         return None
@@ -58,6 +58,7 @@ def read_upgrade(data: bytes, peer: str | None, began: float) -> Upgrade | None:
         parser.feed_data(data)
     except HttpParserUpgrade as upgrade:
         if upgrade.args[0] == len(data) and _is_for_websocket(head.fields):
+            drop_forwarded(head.fields, trusted=trusted)
             method = parser.get_method().decode("ascii")
             return upgrade_of(head.fields, head.url, method, parser.get_http_version(), peer, began)
     except HttpParserError:
