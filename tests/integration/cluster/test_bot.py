@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,14 +18,15 @@ BOT = ROOT / "examples" / "bot.py"
 
 
 @asynccontextmanager
-async def bot(address: str, place: Path) -> AsyncIterator[None]:
-    """Run the bot, and kill it at the end."""
+async def bot(address: str, place: Path) -> AsyncIterator[Process]:
+    """Run the bot, and kill it at the end unless it ended by itself."""
     env = {**os.environ, "CHAT": address, "TOKEN": token("echo")}
     process = await asyncio.create_subprocess_exec(sys.executable, BOT, "general", cwd=place, env=env)
     try:
-        yield
+        yield process
     finally:
-        process.kill()
+        if process.returncode is None:
+            process.kill()
         await process.wait()
 
 
@@ -48,3 +50,24 @@ async def test_a_killed_bot_answers_each_message_once(database: Database, tmp_pa
             await alice.post("general", "three")
             await alice.until(lambda: "You wrote: three" in answers(alice))
     assert answers(alice) == ["You wrote: one", "You wrote: two", "You wrote: three"]
+
+
+async def test_a_bot_answers_a_backlog_larger_than_its_burst_in_order(
+    database: Database, tmp_path: Path
+) -> None:
+    cursor = tmp_path / "bot.cursor"
+    slow = environment(database, ONRECORD_RATE_PER_SECOND="5", ONRECORD_RATE_BURST="6")
+    async with running(slow, "serve") as node, client(node.url, "alice") as alice:
+        await alice.say("room:create", roomId="general", name="General")
+        async with bot(node.address, tmp_path):
+            await until(cursor.exists)
+        written = []
+        for author in ("bob", "carol", "dave", "erin"):  # each within the burst
+            async with client(node.url, author) as speaker:
+                await speaker.join("general")
+                for number in range(5):
+                    await speaker.post("general", f"{author} {number}")
+                    written.append(f"You wrote: {author} {number}")
+        async with bot(node.address, tmp_path) as process:
+            await alice.until(lambda: process.returncode is not None or len(answers(alice)) == len(written))
+    assert answers(alice) == written
