@@ -6,6 +6,7 @@
 import { goToRoom, goToRooms, leaveRoom, namedRoom } from "./address.js";
 import { Chat } from "./chat.js";
 import { Composer } from "./composer.js";
+import { CreateDialog } from "./createdialog.js";
 import { RoomDirectory } from "./directory.js";
 import { $, element } from "./dom.js";
 import { labelOf } from "./names.js";
@@ -68,6 +69,7 @@ const self = () => chat.state.userId;
 const addressee = new PeopleField($("write-user"), find, { self });
 const added = new PeopleField($("create-people"), find, { list: true });
 new PeopleField($("unban-user"), find);
+new CreateDialog({ people: () => peopleOf(added), clear: () => added.clear() }, createRoom);
 new RoomDirectory({
   find: (fields) => chat.connection.send("room:directory", fields),
   isMember: (roomId) => chat.state.rooms.has(roomId),
@@ -221,10 +223,18 @@ async function joinRoom(roomId) {
   if (chat?.state.open === roomId) showRoom();
 }
 
+/** Makes a room and opens it; returns {problem} if the server refuses it. */
+async function createRoom(fields) {
+  const problem = await chat.create(fields);
+  if (problem !== undefined) return { problem };
+  if (chat?.room) showRoom();
+  return {};
+}
+
 /** The same people have one direct room: opening it again finds it. */
 async function talkTo(userId, name) {
-  await chat.create({ name: `${currentSession().name}, ${name}`, visibility: "direct", members: [userId] });
-  if (chat?.room) showRoom();
+  const { problem } = await createRoom({ name: `${currentSession().name}, ${name}`, visibility: "direct", members: [userId] });
+  if (problem) notify(problem);
 }
 
 /** The people named in a field; an id that was confirmed there needs no notice later. */
@@ -272,19 +282,6 @@ onSubmit("write-form", async () => {
   await talkTo(people[0].userId, people[0].name);
 });
 
-onSubmit("create-form", async () => {
-  const people = await peopleOf(added);
-  if (!people || !$("create-dialog").open) return;
-  $("create-dialog").close();
-  const name = $("create-name").value.trim();
-  const members = people.map(({ userId }) => userId);
-  const visibility = $("create-private").checked ? "private" : "public";
-  $("create-form").reset();
-  added.clear();
-  await chat.create({ roomId: roomIdFor(name) || undefined, name, visibility, members });
-  if (chat?.room) showRoom();
-});
-
 onClick("signin-again", signInAgain);
 onClick("signout", () => leave(""));
 onClick("reconnect", () => chat.connection.open());
@@ -304,8 +301,6 @@ onClick("jump", () => timeline.toEnd());
 onClick("members-more", () => chat.loadMembers(chat.room.moreMembers));
 onClick("members-toggle", () => showMembers($("members-toggle").getAttribute("aria-expanded") !== "true"));
 onClick("members-close", () => showMembers(false));
-onClick("create-open", () => $("create-dialog").showModal());
-onClick("create-cancel", () => $("create-dialog").close());
 onClick("write-open", () => $("write-dialog").showModal());
 onClick("write-cancel", () => $("write-dialog").close());
 onClick("notice-close", () => notify(""));

@@ -77,11 +77,17 @@ export class Chat {
     this.#draw();
   }
 
+  /** Makes a room and opens it; returns why the server refuses it, if it does. */
   async create(fields) {
-    const ack = await this.#try(this.connection.send("room:create", fields));
-    if (!ack) return;
+    let ack;
+    try {
+      ack = await this.connection.send("room:create", fields);
+    } catch ({ message }) {
+      return message;
+    }
     this.#warnOfUnknown(ack);
     await this.join(ack.roomId);
+    return undefined;
   }
 
   /** The people whom a text finds, {users: [{userId, name}], among}; without `among` only members of rooms that are loaded. */

@@ -70,7 +70,7 @@ async def test_people_are_chosen_by_name_and_added(place: Path, tmp_path: Path) 
         await alice.value(ASKED.replace("ANSWER", "true"))
         await click(alice, "#create-submit")
         for tab in (alice, bob):
-            await tab.until("document.querySelector('#room-list li[data-room-id=team]')")
+            await tab.until("document.querySelector('#room-list li[data-room-id^=r-]')")
         await alice.until("document.querySelector('#room-name').textContent === 'Team'")
         await click(alice, "#members-toggle")
         people = "[...document.querySelectorAll('#member-list li')].map((one) => one.dataset.userId).sort()"
