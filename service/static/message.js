@@ -35,6 +35,7 @@ function recordedElement(row, actions) {
       gone
         ? element("p", { className: "content gone" }, deletedAt ? "This message was deleted." : "This message cannot be read any more.")
         : contentElement(content),
+      marksElement(message),
       gone ? null : reactionsElement(row, actions),
       gone || row.archived ? null : menuElement(row, actions),
       note && element("p", { className: "note" }, ...withNames(note)),
@@ -44,13 +45,23 @@ function recordedElement(row, actions) {
   return item;
 }
 
-function headElement({ message: { at, editedAt, content, pinned }, author }) {
+function headElement({ message: { at }, author }) {
   return element(
     "div",
     { className: "head" },
     element("span", { className: "author" }, ...withNames(author)),
     element("time", { dateTime: at, title: moment.format(new Date(at)) }, clock.format(new Date(at))),
-    editedAt && content !== null ? element("span", { className: "edited" }, "edited") : null,
+  );
+}
+
+/** Below the content, since a message that follows another of its author has no head. */
+function marksElement({ editedAt, content, pinned }) {
+  const edited = editedAt && content !== null;
+  if (!edited && !pinned) return null;
+  return element(
+    "p",
+    { className: "marks" },
+    edited ? element("span", { className: "edited" }, "edited") : null,
     pinned ? element("span", { className: "pin" }, "pinned") : null,
   );
 }

@@ -43,6 +43,12 @@ async def test_menus_close_and_focus_is_not_lost(place: Path, tmp_path: Path) ->
         await tab.value(f"document.querySelector('#room-name').dispatchEvent({down})")
         assert not await tab.value(f"{MENU}.open")
 
+        await tab.fill("#message-text", "more", "#message-send")
+        await tab.until(f"{message('more')}.classList.contains('continued')")
+        await tab.value(f"{message('more')}.querySelector('.menu .edit').click()")
+        await tab.fill("#message-text", " of it", "#message-send")
+        await tab.until(f"{message('more of it')}.querySelector('.edited').checkVisibility()")
+
         await tab.value(f"{MENU}.querySelector('.pin').click()")
         await tab.until("document.querySelector('#messages .pinned')")
         await click(tab, "#pins-open")
