@@ -14,14 +14,19 @@ export class Combobox {
   #status;
   #find;
   #choose;
+  #several;
   #users = [];
   #active = -1;
   #asked = 0; // so that an answer that comes late changes nothing
   #timer;
 
-  /** `find()` -> the users [{userId, name}] for what is typed; `choose(user)` takes the chosen one. */
-  constructor(input, { find, choose }) {
+  /**
+   * `find()` -> the users [{userId, name}] for what is typed; `choose(user)` takes the chosen one. Enter takes the first
+   * of the list, in a field for one person only if there is no other.
+   */
+  constructor(input, { find, choose, several = false }) {
     this.#input = input;
+    this.#several = several;
     this.#find = find;
     this.#choose = choose;
     this.#list = element("ul", { id: `${input.id}-list`, className: "options", role: "listbox", ariaLabel: "People", hidden: true });
@@ -105,8 +110,11 @@ export class Combobox {
       else this.#activate(this.#active < 0 ? count - 1 : this.#active - 1);
       return true;
     }
-    if (!count || (key === "Enter" && this.#active < 0)) return false;
-    if (key === "Enter") this.#pick(this.#users[this.#active]);
+    if (!count) return false;
+    if (key === "Enter") {
+      if (this.#active < 0 && count > 1 && !this.#several) return false;
+      this.#pick(this.#users[Math.max(0, this.#active)]);
+    }
     if (key === "Escape") this.close();
     return key === "Enter" || key === "Escape";
   }

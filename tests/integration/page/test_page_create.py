@@ -46,3 +46,35 @@ async def test_a_refused_room_leaves_the_dialog_open_with_its_input(place: Path,
         await alice.until(f"!{OPEN} && location.hash === '#general-2'")
         await click(alice, "#create-open")
         assert await alice.value(error) == ""
+
+
+async def test_enter_names_people_and_never_makes_the_room(place: Path, tmp_path: Path) -> None:
+    async with running(newcomer(place), "dev") as server, chromium(tmp_path / "profile") as browser:
+        alice, bob = await browser.open(server.address), await browser.open(server.address)
+        await enter(bob, "Bob Jones")
+        await enter(alice, "Alice")
+        await alice.value("window.confirm = () => true; 0")
+        await click(alice, "#create-open")
+        await alice.value("document.querySelector('#create-name').value = 'Team'")
+        field = "document.querySelector('#create-people')"
+        await alice.value(f"{field}.focus()")
+        await alice.press("Enter")
+        await alice.type("bob")
+        await alice.until("document.querySelectorAll('#create-people-list [role=option]').length === 1")
+        await alice.press("Enter")
+        chips = "[...document.querySelectorAll('.chips li')].map((one) => one.title).join()"
+        assert await alice.value(chips) == "bob-jones"
+        await alice.type("nobody-such")
+        await alice.press("Enter")
+        await alice.until(f"{chips} === 'bob-jones,nobody-such' && {field}.value === ''")
+        assert await alice.value(OPEN)
+        after = "document.querySelector('#create-private').compareDocumentPosition(" + field + ")"
+        assert await alice.value(f"{after} & Node.DOCUMENT_POSITION_FOLLOWING")
+        await click(alice, "#create-cancel")
+
+        await click(alice, "#members-toggle")
+        await alice.value("document.querySelector('#invite-user').focus()")
+        await alice.type("bob")
+        await alice.until("document.querySelectorAll('#invite-user-list [role=option]').length === 1")
+        await alice.press("Enter")
+        assert await alice.value("document.querySelector('#invite-user').value") == "bob-jones"
