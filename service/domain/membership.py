@@ -64,7 +64,7 @@ def leave(state: RoomState, _command: LeaveRoom, by: str, at: datetime) -> list[
     """End the sender's membership, or decline an invitation; another member becomes owner if the last owner leaves."""
     if by in state.members:
         refuse_direct_room(state)
-        heir = _heir(state, by)
+        heir = successor(state, by)
         handover: list[Event] = [RoleChanged(user=heir, role="owner")] if heir else []
         return [*handover, MemberLeft(user=by)]
     if by in state.invited:
@@ -155,8 +155,8 @@ def change_role(state: RoomState, command: ChangeRole, by: str, at: datetime) ->
     return [RoleChanged(user=command.user, role=command.role, reason=command.reason)]
 
 
-def _heir(state: RoomState, leaving: str) -> str | None:
-    """Return the next owner when the last one leaves: the longest-serving moderator, else member."""
+def successor(state: RoomState, leaving: str) -> str | None:
+    """Return the next owner if the last one leaves: the longest-serving moderator, else member."""
     others = {user: member for user, member in state.members.items() if user != leaving}
     if not others or state.owners() != [leaving]:
         return None
