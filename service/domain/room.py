@@ -107,7 +107,10 @@ def _enter(command: OpenRoom, users: list[str]) -> list[Event]:
 def _open_direct(state: RoomState, command: OpenRoom, name: str, members: list[str], by: str) -> list[Event]:
     """Create a direct room, or enter the one that these people have: who opens it accepts the invitation to it."""
     if not FEWEST_DIRECT <= len(members) <= MOST_DIRECT:
-        raise NotAllowed(problem=f"A direct room has {FEWEST_DIRECT} to {MOST_DIRECT} members.")
+        raise NotAllowed(
+            problem=f"A direct room has {FEWEST_DIRECT} to {MOST_DIRECT} members, its opener among them, "
+            f"not {len(members)}."
+        )
     if state.visibility == "direct" and _is_of(state, members):
         return [] if by in state.members else [MemberJoined(user=by)]
     if state.exists:

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 from joserfc import jwt
-from joserfc.errors import InvalidClaimError, JoseError, MissingClaimError
+from joserfc.errors import DecodeError, InvalidClaimError, JoseError, MissingClaimError
 from joserfc.jws import JWSRegistry, extract_compact
 
 from service.errors import NotAllowed, TokenInvalid
@@ -182,6 +182,8 @@ def translated_errors() -> Iterator[None]:
         yield
     except (JoseError, ValueError, TypeError, RecursionError) as error:
         problem = shortened(str(error).rstrip(" .:")) or type(error).__name__
+        if isinstance(error, DecodeError):
+            problem += " (a signed token has three parts of letters, digits, - and _, with dots between them)"
         # The message of a library may repeat parts of the token, so the log gets `logged` instead.
         raise TokenInvalid(problem=problem, logged=_loggable(error)) from error
 
