@@ -12,7 +12,7 @@ export const EMOJI = ["👍", "❤️", "😂", "🎉", "👀", "✅"];
 const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
 const moment = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "medium" });
 
-/** `actions`: {retry, rewrite, discard} take a ref; {react(message, emoji, add), reply, edit, remove, pin, unread} a message. */
+/** `actions`: {retry, rewrite, discard} take a ref; {react(message, emoji, add), reply, edit, remove, pin, unread, report} a message. */
 export function messageElement(row, actions) {
   return row.unsent ? unsentElement(row, actions) : recordedElement(row, actions);
 }
@@ -78,7 +78,7 @@ function reactionsElement({ message }, { react }) {
 }
 
 /** A `details`, so that it opens by touch, mouse and keyboard alike. */
-function menuElement({ message, own, moderates, pins }, { react, reply, edit, remove, pin, unread }) {
+function menuElement({ message, own, moderates, pins }, { react, reply, edit, remove, pin, unread, report }) {
   const close = (act) => () => {
     menu.open = false;
     act();
@@ -96,6 +96,7 @@ function menuElement({ message, own, moderates, pins }, { react, reply, edit, re
       own ? item("Edit", () => edit(message), "edit") : null,
       pins ? item(message.pinned ? "Unpin" : "Pin", () => pin(message), "pin") : null,
       own ? null : item("Mark as unread", () => unread(message), "mark-unread"),
+      own ? null : item("Report", () => report(message), "report"),
       own || moderates ? item("Delete", () => remove(message), "delete") : null,
     ),
   );
