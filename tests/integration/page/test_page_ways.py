@@ -82,7 +82,7 @@ async def test_a_link_to_a_private_room_says_so(place: Path, tmp_path: Path) -> 
         await bob.value(f"location.hash = '#{secret}'")
         await bob.until(f"{EMPTY} === 'You are not in the room {secret}.'")
         await click(bob, "#join-named")
-        sentence = f"You cannot join {secret}: it may be private. Ask a member to invite you."
+        sentence = f"You cannot join {secret}: it may be private. Ask its owner to invite you."
         await bob.until(f"{EMPTY} === '{sentence}'")
         assert not await bob.value(shown("#join-named"))
         await bob.until(f"{NOTICE} !== ''")
