@@ -73,7 +73,7 @@ class RequestGuard:
         authorization = request.headers.get("authorization")
         token = bearer(authorization)
         if token is None:
-            raise TokenMissing(problem="none was given" if authorization is None else _NO_BEARER)
+            raise TokenMissing if authorization is None else TokenMissing(_NO_BEARER)
         identity = await self.tokens.verify(token)
         await self.people.load([identity.user])
         require_standing(self.people.account(identity.user))

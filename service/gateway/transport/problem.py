@@ -27,6 +27,11 @@ class TokenMissing(TokenInvalid):
     `data`: `problem`, which says what the header `Authorization` has instead, if there is one.
     """
 
+    def __init__(
+        self, problem: str = "none was given; send it in the header Authorization: Bearer TOKEN"
+    ) -> None:
+        super().__init__(problem=problem, logged=problem.split(";")[0])
+
 
 def application(routes: Sequence[BaseRoute], middleware: Sequence[Middleware] = ()) -> Starlette:
     """Return an ASGI application that answers errors with problem documents, and unknown paths with 404.
