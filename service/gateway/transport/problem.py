@@ -30,7 +30,7 @@ class TokenMissing(TokenInvalid):
     def __init__(
         self, problem: str = "none was given; send it in the header Authorization: Bearer TOKEN"
     ) -> None:
-        super().__init__(problem=problem, logged=problem.split(";")[0])
+        super().__init__(problem=problem, logged=problem.split(";", maxsplit=1)[0])
 
 
 def application(routes: Sequence[BaseRoute], middleware: Sequence[Middleware] = ()) -> Starlette:

@@ -6,6 +6,7 @@ import sys
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 from tests.support.clients.native import Client, client
@@ -37,6 +38,10 @@ async def last_words(process: Process) -> str:
     _, printed = await process.communicate()
     assert process.returncode == 1
     return printed.decode()
+
+
+def has_answers(alice: Client, room: str, count: int) -> bool:
+    return len(answers(alice, room)) == count
 
 
 def answers(alice: Client, room: str = "general") -> list[str]:
@@ -92,7 +97,7 @@ async def test_two_bots_in_one_directory_have_a_cursor_each(database: Database, 
                 await alice.post(room, str(number))
         for room in ("general", "other"):
             async with bot(node.address, tmp_path, room):
-                await alice.until(lambda room=room: len(answers(alice, room)) == 3)
+                await until(partial(has_answers, alice, room, 3))
 
 
 async def test_a_removed_bot_ends_with_the_reason(database: Database, tmp_path: Path) -> None:
