@@ -3,8 +3,8 @@
 import msgspec
 import pytest
 
-from service.audit.history.text import _item, view_text
-from service.protocol.audit import PersonView
+from service.audit.history.text import _item, _session, view_text
+from service.protocol.audit import PersonView, SessionThen, Stretch
 from service.protocol.room_as_of import Act, Ending, How, MessageThen, Standing
 
 NAMES = {"bob": "Bob", "alice": "Alice Ng"}
@@ -104,3 +104,15 @@ def test_a_deleted_message_says_who_deleted_it_and_why() -> None:
     assert line.endswith("Bob (bob): (deleted 2026-11-27 08:43:21 UTC by Alice Ng (alice): Insult\\n)")
     (line,) = _item(msgspec.structs.replace(message, deletion_reason=None), NAMES)
     assert line.endswith("by Alice Ng (alice))")
+
+
+def test_a_connection_says_from_where_it_came_and_how_it_ended() -> None:
+    session = SessionThen(
+        session="a", node="one", address="192.0.2.7", client="Fire\nfox", opened_at="2026-11-26T08:43:21.000000Z",
+        closed_at="2026-11-26T08:44:21.000000Z", reason="too slow", code=4008, state="closed",
+        written=(Stretch(first=1, last=2),),
+    )  # fmt: skip
+    assert _session(session) == (
+        "  2026-11-26 08:43:21 UTC to 2026-11-26 08:44:21 UTC (ended: too slow, code 4008), "
+        "from 192.0.2.7, Fire\\nfox, node one, closed; was sent: events 1 to 2"
+    )
