@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 from joserfc import jwt
-from joserfc.errors import BadSignatureError, InvalidClaimError, JoseError, MissingClaimError
+from joserfc.errors import BadSignatureError, DecodeError, InvalidClaimError, JoseError, MissingClaimError
 from joserfc.jwk import Key
 from joserfc.jws import JWSRegistry, extract_compact
 from joserfc.util import urlsafe_b64decode
@@ -275,6 +275,8 @@ def translated_errors() -> Iterator[None]:
         yield
     except (JoseError, ValueError, TypeError, RecursionError) as error:
         problem = shortened(str(error).rstrip(" .:")) or type(error).__name__
+        if isinstance(error, DecodeError):
+            problem += " (a signed token has three parts of letters, digits, - and _, with dots between them)"
         # The message of a library may repeat parts of the token, so the log gets `logged` instead.
         raise TokenInvalid(problem=problem, logged=_loggable(error)) from error
 

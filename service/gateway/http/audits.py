@@ -196,7 +196,7 @@ def _reading(recorded: Recorded) -> Reading:
 
 def _require_owner(state: RoomState, user: str, at: datetime) -> None:
     require_member(state, user, at)
-    require_role(state, user, "owner")
+    require_role(state, user, "owner", "see who read a room's record")
 
 
 @contextmanager

@@ -70,9 +70,10 @@ class RequestGuard:
         check_origin(request.headers, self.origins, action)
         if not self.readiness.ready:
             raise Unavailable
-        token = bearer(request.headers.get("authorization"))
+        authorization = request.headers.get("authorization")
+        token = bearer(authorization)
         if token is None:
-            raise TokenMissing
+            raise TokenMissing if authorization is None else TokenMissing(_NO_BEARER)
         identity = await self.tokens.verify(token)
         await self.people.load([identity.user])
         require_standing(self.people.account(identity.user))
@@ -89,6 +90,8 @@ class RequestGuard:
         if price:
             self.charges.take(user, address_key(request.client.host if request.client else None), price)
 
+
+_NO_BEARER = "the header Authorization has another form than Bearer TOKEN"
 
 _EXPECTED = {"int": "a whole number", "bool": "true or false"}
 """What a parameter has to be, by msgspec's name; that the sent value is text goes without saying in a URL."""
