@@ -7,7 +7,9 @@ async with OnRecord("wss://chat.example.org/ws", token=get_token) as chat:
         print(message.user_id, message.content)
 """
 
-from onrecord_client.client import OnRecord, State
+from onrecord_client.client import OnRecord
+from onrecord_client.directory import RoomSummary
+from onrecord_client.engine import State
 from onrecord_client.errors import OnRecordError
 from onrecord_client.messages import Message, Reaction, Sent
 from onrecord_client.model import Member, Receipt
@@ -24,6 +26,7 @@ __all__ = [
     "Reaction",
     "Receipt",
     "Room",
+    "RoomSummary",
     "Sent",
     "State",
     "Storage",

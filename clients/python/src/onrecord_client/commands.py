@@ -1,9 +1,9 @@
 """The commands that have no answer yet, and which of them may be sent now. No socket, no clock, no task.
 
-Invariant: a command leaves only with its answer, and until then keeps its place and its ref, so sending it again has one
-effect. Messages of a room are sent one after the other, so a refused one is not overtaken. A command that is refused for
-now is sent again by itself after the time that the server names, and the others are held back for a part of it. The
-number of commands is bounded; one more is refused at once.
+Invariant: a command leaves only with its answer, and until then keeps its place and its ref, so sending it again has
+one effect. Messages of a room are sent one after the other, so a refused one is not overtaken. A command that is
+refused for now is sent again by itself after the time that the server names, and the others are held back for a part
+of it. The number of commands is bounded; one more is refused at once.
 """
 
 import asyncio

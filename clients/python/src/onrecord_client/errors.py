@@ -15,6 +15,9 @@ OUTBOX_EXPIRED = "outbox_expired"
 SESSION_REFUSED = "session_refused"
 """The server closed the connection with a code that forbids to come back, or refused to open one."""
 
+TOKEN_UNAVAILABLE = "token_unavailable"  # noqa: S105 - a code
+"""The application's function gave no token."""
+
 BAD_ANSWER = "bad_answer"
 """The server's answer is not what the protocol describes."""
 

@@ -1,7 +1,7 @@
 """What is known of one room: a fold of the frames about it. Pure: no socket, no clock, no task.
 
-Invariant: the messages are ordered and complete from `complete_from` on up to `cursor`. A numbered event is applied once
-and in order: one that was applied before changes nothing, and one that leaves others out raises `Gap`.
+Invariant: the messages are ordered, and complete from `complete_from` on up to `cursor`. A numbered event is applied
+once and in order: one that was applied before changes nothing, and one that leaves others out raises `Gap`.
 """
 
 from bisect import bisect_left
@@ -117,7 +117,7 @@ class RoomModel:
 
         Raises:
             Gap: the event is numbered, and the one before it is missing.
-            KeyError, TypeError, ValueError: the event lacks what its type requires. If it is numbered, it counts as applied.
+            KeyError, TypeError, ValueError: the event lacks what its type requires. It counts as applied.
         """
         seq = event.get("seq")
         if isinstance(seq, int):

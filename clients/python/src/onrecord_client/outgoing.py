@@ -3,6 +3,9 @@
 Invariant: a message leaves when the room's order reaches its place, so it is never shown twice.
 """
 
+from dataclasses import replace
+from datetime import datetime
+
 from onrecord_client.messages import Message
 
 MAX_FAILED = 100
@@ -14,6 +17,7 @@ class Outgoing:
 
     def __init__(self) -> None:
         self._by_ref: dict[str, Message] = {}
+        self._cursor = 0
 
     def messages(self) -> list[Message]:
         """Return them, in order."""
@@ -34,16 +38,21 @@ class Outgoing:
         """Remove a message, if it is there."""
         self._by_ref.pop(ref, None)
 
+    def acknowledge(self, ref: str, message_id: int, seq: int, at: datetime) -> None:
+        """Give a message its place. It stays until the order reaches that."""
+        message = self._by_ref.get(ref)
+        if message is not None and seq > self._cursor:
+            self._by_ref[ref] = replace(message, message_id=message_id, seq=seq, at=at)
+        else:
+            self.remove(ref)
+
     def arrived(self, message: Message) -> None:
         """Remove the message that has come in the room's order."""
         if message.ref is not None:
             self.remove(message.ref)
-        self.settle(message.seq, {message.seq})
 
-    def settle(self, cursor: int, seqs: set[int]) -> None:
-        """Remove the acknowledged messages that are in the order up to a cursor, or among these."""
-        done = [
-            ref for ref, each in self._by_ref.items() if each.seq and (each.seq <= cursor or each.seq in seqs)
-        ]
-        for ref in done:
-            self.remove(ref)
+    def reach(self, cursor: int) -> None:
+        """The room's order has reached a seq: what was acknowledged up to there is in it."""
+        self._cursor = cursor
+        for ref in [ref for ref, each in self._by_ref.items() if 0 < each.seq <= cursor]:
+            del self._by_ref[ref]

@@ -8,17 +8,18 @@ import asyncio
 import json
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, WebSocketException
 
 from onrecord_client.backoff import Ended, closed, refused
+from onrecord_client.clock import Sleep
 from onrecord_client.commands import Commands, new_ref
 from onrecord_client.errors import OnRecordError
 from onrecord_client.messages import Frame
@@ -36,16 +37,10 @@ CLOSE_S = 0.3
 """Seconds for the closing handshake."""
 
 TICK_S = 1.0
-ASLEEP_S = 10.0
-"""Seconds by which the wall clock runs ahead of the time that this process had: the machine slept."""
-
 REFRESH_AT = 0.8
 """The part of a token's remaining life after which it is replaced."""
 
 REFRESH_RETRY_S = 5.0
-MAX_FRAME_SENT = 128 * 2**10
-"""Bytes of a frame that the server accepts."""
-
 MAX_FRAME = 32 * 2**20
 """Bytes of a frame that is accepted: a page of 200 long messages fits."""
 
@@ -59,21 +54,6 @@ class Lost(Exception):
     def __init__(self, ended: Ended) -> None:
         super().__init__(ended.reason)
         self.ended = ended
-
-
-class Sleep:
-    """Notices that the machine slept: then the wall clock runs ahead of the event loop's."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._wall, self._loop = clock(), asyncio.get_running_loop().time()
-
-    def noticed(self) -> bool:
-        """Return whether the machine slept since the last call."""
-        wall, loop = self._clock(), asyncio.get_running_loop().time()
-        ahead = (wall - self._wall) - (loop - self._loop)
-        self._wall, self._loop = wall, loop
-        return ahead > ASLEEP_S
 
 
 @dataclass(eq=False)
@@ -121,19 +101,20 @@ class Session:
         self._expires_at = _seconds(frame.get("expiresAt"))
         return frame
 
-    async def run(self) -> None:
-        """Keep the connection until it ends.
+    async def run(self, *more: Coroutine[Any, Any, None]) -> NoReturn:
+        """Keep the connection until it ends, with more coroutines beside it.
 
         Raises:
             Lost: it ended.
         """
         self._heard_at = asyncio.get_running_loop().time()
-        parts = (self._read(), self._write_due(), self._watch(), self._keep_token())
+        parts = (self._read(), self._write_due(), self._watch(), self._keep_token(), *more)
         tasks = [asyncio.create_task(part) for part in parts]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
+            raise Lost(Ended("The connection ended."))
         except ConnectionClosed as error:
             raise self._closed() from error
         finally:
@@ -190,7 +171,7 @@ class Session:
         Raises:
             Lost: what arrived is no frame of the protocol. Since it may have been an event, the rooms are resumed.
         """
-        text = await self._receive()
+        text = await self._open_socket.recv()
         try:
             frame = json.loads(text)
         except ValueError:
@@ -199,13 +180,14 @@ class Session:
             raise Lost(Ended(f"The server sent what is no frame: {text[:100]!r}"))
         return frame
 
-    async def _receive(self) -> str | bytes:
-        assert self._socket is not None
-        return await self._socket.recv()
-
     async def _write(self, frame: dict[str, Any]) -> None:
-        assert self._socket is not None
-        await self._socket.send(encoded(frame))
+        await self._open_socket.send(encoded(frame))
+
+    @property
+    def _open_socket(self) -> ClientConnection:
+        if self._socket is None:
+            raise Lost(Ended("The connection is closed."))
+        return self._socket
 
     async def _write_due(self) -> None:
         loop = asyncio.get_running_loop()
@@ -241,10 +223,9 @@ class Session:
                 pong = None
 
     async def _ping(self) -> Awaitable[float]:
-        assert self._socket is not None
         try:
             async with asyncio.timeout(self._ping_timeout):
-                return await self._socket.ping()
+                return await self._open_socket.ping()
         except TimeoutError:
             raise Lost(Ended("The connection takes no more data.")) from None
 
