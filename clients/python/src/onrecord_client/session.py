@@ -30,7 +30,7 @@ PROTOCOL = 1
 OPEN_S = 15.0
 """Seconds for the upgrade, and again for `connected`."""
 
-ANSWER_S = 30.0
+ANSWER_S = 15.0
 """Seconds after which an unanswered command shows that the connection is dead."""
 
 CLOSE_S = 0.3
