@@ -236,7 +236,10 @@ async def test_a_refused_message_fails_and_the_next_is_sent(trial: Trial) -> Non
     await good
     await until(lambda: _is_shown(client, "good"))
     shown = await client.ask("messages", room="general")
-    assert [(each["content"], each.get("failed", False)) for each in shown] == [("good", False), ("bad", True)]
+    assert [(each["content"], each.get("failed", False)) for each in shown] == [
+        ("good", False),
+        ("bad", True),
+    ]
 
 
 async def _is_shown(client: Driver, content: str) -> bool:

@@ -187,7 +187,9 @@ class Scripted:
             if (before is None or event["seq"] < before) and (after is None or event["seq"] > after)
         ]
         page = within[:PAGE] if after is not None else within[-PAGE:]
-        messages = [{key: value for key, value in each.items() if key not in ("type", "ref")} for each in page]
+        messages = [
+            {key: value for key, value in each.items() if key not in ("type", "ref")} for each in page
+        ]
         return {"messages": messages, "hasMore": len(within) > len(page)}
 
     def _listed(self, room: str) -> Frame:
