@@ -20,7 +20,7 @@ FOLDER = ROOT / "clients" / "conformance"
 JAVASCRIPT = FOLDER / "driver.mjs"
 
 COMMANDS = {
-    "python": [sys.executable, "-X", "dev", str(FOLDER / "driver.py")],
+    "python": [sys.executable, "-W", "default", str(FOLDER / "driver.py")],
     "javascript": ["node", str(JAVASCRIPT)],
 }
 
