@@ -7,12 +7,14 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Awaitable, Callable
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from onrecord_client import Message, OnRecord, OnRecordError, Room
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
 
 EVENTS = ("message", "change", "member", "typing", "receipt", "reset")
 Request = dict[str, Any]
@@ -113,7 +115,8 @@ class Driver:
 
     @property
     def _client(self) -> OnRecord:
-        assert self._chat is not None, "open comes first"
+        if self._chat is None:
+            raise OnRecordError("closed", "`open` comes first.")
         return self._chat
 
     def _room(self, request: Request) -> Room:

@@ -1,4 +1,4 @@
-"""Every client against a real server behind a network that breaks; the drill's checker judges what went over the wire."""
+"""Every client against a real server behind a network that breaks; the drill's checker judges the wire."""
 
 import asyncio
 import random
@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -62,7 +63,7 @@ class Chat:
         """Start the server, and wait until it listens."""
         env = environment(self.database, ONRECORD_PORT=str(self.port))
         self.node = node = await processes.start(env, "serve")
-        self.stack.push_async_callback(node.kill)
+        self.stack.push_async_callback(node.stop)
         self.collecting = asyncio.create_task(processes.collect(node))
         await processes.wait_for_address(node)
 
@@ -72,16 +73,16 @@ class Chat:
         await self.node.kill()
         await self.collecting
 
-    async def side(self, user: str, **claims: int) -> Side:
-        """Return a process of a user, whose client has joined the room."""
+    async def side(self, user: str, expires: int = 4_000_000_000) -> Side:
+        """Return a process of a user, whose client has joined the room; `expires` as in `token`."""
         network = await self.stack.enter_async_context(recorded(self.url, self.history, user))
-        return await self.joined(await self._process(user, *network, **claims))
+        return await self.joined(await self._process(token(user, expires), *network))
 
     async def again(self, side: Side) -> Side:
         """Return a new process for one that was killed, with its storage and address; its client is not connected."""
         user = side.recorder.process.rstrip("'")
         side.recorder.process += "'"  # to the checker it is another process, which begins without cursors
-        return await self._process(user, side.proxy, side.url, side.recorder)
+        return await self._process(token(user), side.proxy, side.url, side.recorder)
 
     async def joined(self, side: Side) -> Side:
         """Connect a client, and join the room."""
@@ -89,9 +90,9 @@ class Chat:
         await side.driver.ask("join", room=ROOM)
         return side
 
-    async def _process(self, user: str, proxy: Dead, url: str, recorder: Recorder, **claims: int) -> Side:
-        storage = self.folder / f"{user}.storage"
-        client = await self.stack.enter_async_context(driver(self.name, url, token(user, **claims), storage))
+    async def _process(self, given: str, proxy: Dead, url: str, recorder: Recorder) -> Side:
+        storage = self.folder / f"{recorder.process.rstrip(chr(39))}.storage"
+        client = await self.stack.enter_async_context(driver(self.name, url, given, storage))
         return Side(client, proxy, recorder, url)
 
     async def judged(self, *, silence: bool = True) -> list[str]:
@@ -125,7 +126,7 @@ async def test_a_cut_right_after_a_send_left_is_one_message(chat: Chat) -> None:
     words = [f"message {number}" for number in range(50)]
     for number, word in enumerate(words):
         sending = alice.driver.begin("send", room=ROOM, content=word)
-        await until(lambda number=number: _refs(alice) > number)
+        await until(partial(_has_left, alice, number + 1))
         alice.proxy.cut()
         await sending
     await alice.level(words)
@@ -133,8 +134,8 @@ async def test_a_cut_right_after_a_send_left_is_one_message(chat: Chat) -> None:
     assert await chat.judged() == words
 
 
-def _refs(side: Side) -> int:
-    return len({frame["ref"] for frame in side.recorder.commands("message:send")})
+def _has_left(side: Side, messages: int) -> bool:
+    return len({frame["ref"] for frame in side.recorder.commands("message:send")}) >= messages
 
 
 @pytest.mark.parametrize("committed", [True, False], ids=["committed", "not-arrived"])

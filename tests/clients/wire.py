@@ -1,7 +1,7 @@
 """What goes over the wire between a client and a server, recorded as the drill's checker judges it.
 
-A `Recorder` stands between the two and passes each frame on. `Dead` is a proxy before it whose present connections can be
-left open and dead while new ones are served.
+A `Recorder` stands between the two and passes each frame on. `Dead` is a proxy before it whose present connections can
+be left open and dead while new ones are served.
 
 Invariant: an operation is recorded before its frame is passed on, and completed before its answer is.
 """
@@ -190,10 +190,11 @@ async def recorded(server: str, history: History, process: str) -> AsyncIterator
 async def _end(client: ServerConnection, server: ClientConnection) -> None:
     """End both sides as the other side ended."""
     for this, other in ((client, server), (server, client)):
-        if other.close_code in SENDABLE and this.close_code is None:
+        code = other.close_code
+        if code is not None and code in SENDABLE and this.close_code is None:
             with suppress(TimeoutError, ConnectionClosed):
                 async with asyncio.timeout(0.5):
-                    await this.close(other.close_code, other.close_reason or "")
+                    await this.close(code, other.close_reason or "")
         this.transport.abort()
 
 

@@ -6,7 +6,6 @@
 Invariant: without a script it keeps the protocol: numbers without gaps, resumption, one effect of each ref.
 """
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress

@@ -101,12 +101,13 @@ def test_an_answer_to_nothing_is_ignored() -> None:
 def test_messages_of_a_room_are_answered_in_the_order_of_sending(steps: list[tuple[str, int]]) -> None:
     """Whatever is answered, refused for now or lost: a message is settled once, and never before an earlier one."""
     settled: list[int] = []
-    made, now, sent, under_way = Commands(lambda: None), 0.0, 0, []
+    made, now, sent = Commands(lambda: None), 0.0, 0
+    under_way: list[str] = []
     for step, number in steps:
         now += 1.0
         if step == "send":
             each = command("message:send", f"ref {sent}", number=sent)
-            each.settle = lambda _outcome, place=sent: settled.append(place)  # type: ignore[misc] # a default binds it
+            each.settle = lambda _outcome, place=sent: settled.append(place)
             made.add(each)
             sent += 1
         elif step == "lose":

@@ -35,7 +35,7 @@ def seqs(model: RoomModel) -> list[int]:
     return [message.seq for message in model.messages]
 
 
-def event(kind: str, seq: int | None = None, **fields: Any) -> Frame:
+def event(kind: str, seq: int | None = None, **fields: Any) -> dict[str, Any]:
     numbered = {} if seq is None else {"seq": seq}
     return {"type": kind, "roomId": ROOM, "userId": "bob", "at": AT, **numbered, **fields}
 

@@ -18,7 +18,7 @@ URL, ME, ROOM = "ws://localhost/ws", "alice", "general"
 class Full(MemoryStorage):
     """A storage that takes nothing more."""
 
-    def set_item(self, key: str, value: str) -> None:
+    def set_item(self, _key: str, _value: str) -> None:
         raise OSError("no space")
 
 

@@ -152,8 +152,9 @@ class Commands:
             each.type == kind and each.fields.get("roomId") == room_id for each in self._by_ref.values()
         )
 
-    def __contains__(self, ref: str) -> bool:
-        return ref in self._by_ref
+    def find(self, ref: str) -> Command | None:
+        """Return the command with a ref."""
+        return self._by_ref.get(ref)
 
     def overdue(self, now: float, limit: float) -> bool:
         """Return whether a command has been under way for longer than `limit` seconds."""

@@ -34,6 +34,8 @@ class Feed:
         self.moved: set[asyncio.Event] = set()
         self.gone: OnRecordError | None = None
         self.generation, self.restart = 0, 0
+        self.joined_at: int | None = None
+        """Where the first stream begins: an event may arrive before the application sees the end of `join`."""
         self._arrival: asyncio.Future[None] | None = None
         self._attached = False
         self._acked = False
@@ -55,6 +57,11 @@ class Feed:
     def cursor(self) -> int | None:
         """The seq after which to resume the room, None if it has to be joined."""
         return self.model.cursor if self._attached else None
+
+    @property
+    def is_renumbering(self) -> bool:
+        """Whether the numbers of before mean nothing any more, and the room is being loaded again."""
+        return self._reset_reason in RENUMBERED
 
     @property
     def is_joining(self) -> bool:
@@ -115,10 +122,12 @@ class Feed:
         self.move()
 
     def abandon(self, error: OnRecordError) -> None:
-        """Wait for no page any more, since the client is closed; it is asked again by the next `connect`."""
-        if self._arrival is not None and not self._arrival.done():
-            self._arrival.set_exception(error)
-        self._arrival = None
+        """End a join, since the client is closed. A room that is being loaded again is so after the next `connect`."""
+        arrival, self._arrival = self._arrival, None
+        if arrival is not None and not arrival.done():
+            arrival.set_exception(error)
+        if self._reset_reason is not None:
+            self.begin()
         self.move()
 
     def disconnected(self) -> None:
@@ -157,14 +166,18 @@ class Feed:
     def _start(self, cursor: int, head: int) -> None:
         self.model = RoomModel(self.room_id, self.me)
         self.model.begin(cursor, head)
-        if self._reset_reason in RENUMBERED:
-            self.generation, self.restart = self.generation + 1, self.model.start
+        if self._early and self.is_renumbering:
+            self.generation, self.restart = self.generation + 1, cursor
 
     def _complete(self, event: Frame) -> None:
         self.model.first_page(event["messages"], has_more=event["hasMore"] is True)
         arrival, self._arrival = self._arrival, None
+        if self.is_renumbering and not self._early:
+            self.generation, self.restart = self.generation + 1, self.model.start
         reason, self._reset_reason = self._reset_reason, None
         self._attached = True
+        if reason is None:
+            self.joined_at = self.model.start
         self.outgoing.reach(self.model.start)
         if arrival is not None and not arrival.done():
             arrival.set_result(None)

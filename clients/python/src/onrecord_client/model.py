@@ -95,8 +95,8 @@ class RoomModel:
 
     @property
     def start(self) -> int:
-        """The seq after which the first event follows that is not in the first page."""
-        return max(self._tolerated, self.cursor)
+        """The seq after which the first event follows that is not loaded. A new member's page ends before the join."""
+        return max(self.cursor, self.messages[-1].seq if self.messages else 0)
 
     def read_page(self, frames: Iterable[Frame]) -> list[Message]:
         """Return the messages of a page that was asked before the latest events arrived, with these applied."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from onrecord_client.errors import CLOSED, OnRecordError
 from onrecord_client.feed import Feed
 
 if TYPE_CHECKING:
@@ -210,16 +211,21 @@ class Room:
         return 0
 
     def stream(self, after: int | None = None) -> AsyncIterator[Message]:
-        """Iterate over the messages after a seq (None: after the last event now), in order, each once.
+        """Iterate over the messages after a seq, in order, each once.
 
-        The iteration goes on over reconnects, until the client is closed. Messages without content are left out. There
-        is no queue: a reader that is slower than the room reads what the room keeps, and what is older from the server.
+        Without `after`, the first iteration begins after the messages that `join` loaded, and each later one with the
+        next message. It goes on over reconnects until the client is closed. Messages without content are left out.
+        There is no queue: a reader that is slower than the room reads what the room keeps, and what is older from the
+        server.
         After a reset for `epoch_changed` or `ahead`, the first new message is the next.
 
         Raises:
             OnRecordError: the user is no longer in the room, or the server refused the client for good.
         """
-        return self._stream(self.feed.model.start if after is None else after, self.feed.generation)
+        joined_at, self.feed.joined_at = self.feed.joined_at, None
+        if after is None:
+            after = self.feed.model.start if joined_at is None else joined_at
+        return self._stream(after, self.feed.generation)
 
     async def _stream(self, after: int, generation: int) -> AsyncIterator[Message]:
         moved = asyncio.Event()
@@ -230,6 +236,8 @@ class Room:
                 if generation != self.feed.generation:
                     after, generation = self.feed.restart, self.feed.generation
                 page = await self._next_messages(after)
+                if page is None:
+                    return
                 for message in page:
                     after = message.seq
                     if message.content is not None:
@@ -237,23 +245,39 @@ class Room:
                     if generation != self.feed.generation:
                         break
                 if not page:
-                    if self.feed.gone is not None:
-                        raise self.feed.gone
-                    if self._engine.refusal is not None:
-                        raise self._engine.refusal
-                    if self._engine.state == "closed":
-                        return
                     await moved.wait()
         finally:
             self.feed.moved.discard(moved)
 
-    async def _next_messages(self, after: int) -> list[Message]:
-        """Return the messages that come next after a seq: from the room, or from the server if it keeps none so old."""
-        if after + 1 < self.feed.model.complete_from:
+    async def _next_messages(self, after: int) -> list[Message] | None:
+        """Return the messages that come next after a seq, none if there are none yet; None: the client is closed.
+
+        They come from the room, or from the server where the room keeps none so old.
+        """
+        if self.feed.is_renumbering and self._engine.state != "closed":
+            return []
+        if after + 1 >= self.feed.model.complete_from:
+            message = self.feed.model.after(after)
+            return self._ended() if message is None else [message]
+        try:
             page = await self._command("message:history", after=after, limit=PAGE)
-            return self.feed.model.read_page(page["messages"])
-        message = self.feed.model.after(after)
-        return [] if message is None else [message]
+        except OnRecordError as error:
+            if error.code == CLOSED:
+                return None
+            raise
+        return self.feed.model.read_page(page["messages"]) or self._ended()
+
+    def _ended(self) -> list[Message] | None:
+        """Return what a stream finds where there is no message: none yet, or the end.
+
+        Raises:
+            OnRecordError: there will be none.
+        """
+        if self.feed.gone is not None:
+            raise self.feed.gone
+        if self._engine.refusal is not None:
+            raise self._engine.refusal
+        return None if self._engine.state == "closed" else []
 
     async def _command(self, kind: str, **fields: Any) -> Frame:
         return await self._engine.command(kind, {"roomId": self.id, **fields})

@@ -51,7 +51,7 @@ class Sender:
             self._outbox, self._user_id = Outbox(storage, url, user_id), user_id
         now = self._clock()
         for entry in [*self._outbox.entries.values()]:
-            if entry.ref not in self._commands:
+            if self._commands.find(entry.ref) is None:
                 self._commands.add(self._command(entry))
                 self.outgoing(entry.room_id).put(self._message(entry))
             if entry.is_forgotten(now):
@@ -70,6 +70,8 @@ class Sender:
     ) -> "asyncio.Task[Sent]":
         """Store a message and begin to send it; return its future place.
 
+        The same message under a ref that is stored already, by a process before this one perhaps, is that message.
+
         Raises:
             OnRecordError: the client was never connected, too much waits to be sent, the message is too long, or
                 another has the ref.
@@ -84,21 +86,22 @@ class Sender:
             raise OnRecordError(OUTBOX_FULL, "Too many messages wait to be sent already.", retryable=True)
         if len(encoded(command.frame())) > MAX_FRAME:
             raise OnRecordError("message_too_long", "The message is too long for a frame.")
-        answer = self._commands.add(command)
+        stored = self._commands.find(entry.ref)
+        if stored is None or stored.frame() != command.frame():
+            self._begin(self._outbox, entry, command)
+            stored = command
+        place = asyncio.ensure_future(_place(stored.answer))
+        place.add_done_callback(lambda done: done.cancelled() or done.exception())  # the caller may have gone
+        return place
+
+    def _begin(self, outbox: Outbox, entry: Entry, command: Command) -> None:
+        self._commands.add(command)
         try:
-            self._outbox.add(entry)
+            outbox.add(entry)
         except BaseException:
             self._commands.forget(entry.ref)
             raise
         self._show(self._message(entry))
-        place = asyncio.ensure_future(_place(answer))
-        place.add_done_callback(lambda done: done.cancelled() or done.exception())  # the caller may have gone
-        return place
-
-    def failed(self, room_id: str, ref: str) -> Message | None:
-        """Return a refused message, None if there is none with this ref."""
-        message = self.outgoing(room_id).find(ref)
-        return message if message is not None and message.failed is not None else None
 
     def _command(self, entry: Entry) -> Command:
         def settle(outcome: Outcome) -> None:
@@ -145,5 +148,5 @@ class Sender:
 
 
 async def _place(answer: "asyncio.Future[Frame]") -> Sent:
-    frame = await answer
+    frame = await asyncio.shield(answer)  # others may wait for it too
     return Sent(frame["messageId"], frame["seq"], time_of(frame["at"]), tuple(frame.get("dropped") or ()))
