@@ -1,9 +1,9 @@
 """A client library in a process of its own, behind the protocol of `clients/conformance/README.md`."""
 
 import asyncio
+import importlib
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -14,15 +14,10 @@ from typing import Any
 import pytest
 
 from tests.support.environment import ROOT
-from tests.support.needs import NOT_RUN
+from tests.support.needs import NOT_RUN, path_of
 
 FOLDER = ROOT / "clients" / "conformance"
 JAVASCRIPT = FOLDER / "driver.mjs"
-
-COMMANDS = {
-    "python": [sys.executable, "-W", "default", str(FOLDER / "driver.py")],
-    "javascript": ["node", str(JAVASCRIPT)],
-}
 
 DRIVERS = [
     "python",
@@ -151,13 +146,20 @@ class Driver:
             self.errors.append(line.decode())
 
 
+def command(name: str) -> list[str]:
+    """Return the command that starts a driver; the package of the JavaScript client is made first."""
+    if name == "python":
+        return [sys.executable, "-W", "default", str(FOLDER / "driver.py")]
+    package = importlib.import_module("tests.support.javascript.package").made()
+    return [path_of("node") or "node", str(JAVASCRIPT), str(package.module), str(package.websocket)]
+
+
 @asynccontextmanager
 async def driver(name: str, url: str, token: str, storage: Path) -> AsyncIterator[Driver]:
     """Give a driver that has opened a client and not connected it. What it wrote to stderr names no lost exception."""
     env = {**os.environ, "PYTHONPATH": str(ROOT / "clients" / "python" / "src"), "PYTHONUNBUFFERED": "1"}
-    program, *arguments = COMMANDS[name]
     process = await asyncio.create_subprocess_exec(
-        shutil.which(program) or program, *arguments,
+        *await asyncio.to_thread(command, name),
         env=env, limit=2**24,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip

@@ -22,7 +22,13 @@ def posted(seq: int, user: str = "bob", **fields: Any) -> Frame:
 
 def listed(unread: int = 0, mentions: int = 0, head: int = 10, last_read: int = 5) -> Directory:
     directory = Directory()
-    row: dict[str, Any] = {"roomId": ROOM, "name": "General", "unread": unread, "mentions": mentions, "head": head}
+    row: dict[str, Any] = {
+        "roomId": ROOM,
+        "name": "General",
+        "unread": unread,
+        "mentions": mentions,
+        "head": head,
+    }
     directory.listed([{**row, "lastRead": last_read, "lastMessage": None}], ME, lambda _room, _seq: [])
     return directory
 
@@ -64,7 +70,14 @@ def test_an_event_changes_the_counts_or_makes_them_stale(
 
 def test_a_list_that_is_older_than_the_events_is_brought_up_to_them() -> None:
     directory = Directory()
-    row: dict[str, Any] = {"roomId": ROOM, "unread": 1, "mentions": 0, "head": 10, "lastRead": 5, "lastMessage": None}
+    row: dict[str, Any] = {
+        "roomId": ROOM,
+        "unread": 1,
+        "mentions": 0,
+        "head": 10,
+        "lastRead": 5,
+        "lastMessage": None,
+    }
     arrived = Message(ROOM, 11, 11, "bob", "hello", at=None)  # type: ignore[arg-type] # no time is needed
     directory.listed([row], ME, lambda room, seq: [arrived] if (room, seq) == (ROOM, 10) else [])
     assert counts(directory) == (2, 0)

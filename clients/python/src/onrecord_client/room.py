@@ -180,6 +180,10 @@ class Room:
         self._engine.mark_read(self.id, message_id)
         await self._command("message:read", messageId=message_id)
 
+    async def mark_unread(self, message_id: int) -> None:
+        """Let the unread count begin before a message; raises an `OnRecordError` if it is refused or closed."""
+        await self._command("message:unread", messageId=message_id)
+
     async def leave(self) -> None:
         """End the membership; raises an `OnRecordError` if it is refused or the client is closed."""
         await self._command("room:leave")

@@ -44,6 +44,9 @@ REFRESH_RETRY_S = 5.0
 MAX_FRAME = 32 * 2**20
 """Bytes of a frame that is accepted: a page of 200 long messages fits."""
 
+CLOSE_FOLLOWS = ("not_connected", "token_not_yet_valid")
+"""Errors before `connected` that say why the server closes the connection next, or that end nothing."""
+
 MAX_LOSSY = 16
 """Frames without an answer that wait to be written; the oldest gives way."""
 
@@ -142,8 +145,9 @@ class Session:
             if frame["type"] == "error":
                 error = OnRecordError.of(frame)
                 self._retry_after = error.retry_after
-                if not error.retryable and frame.get("code") != "not_connected":
-                    raise Lost(Ended(f"The server refused to connect: {error.message}", final=True))
+                if error.code not in CLOSE_FOLLOWS:
+                    words = f"The server refused to connect: {error.message}"
+                    raise Lost(Ended(words, final=not error.retryable, at_least=error.retry_after or 0.0))
 
     async def _read(self) -> None:
         while True:
