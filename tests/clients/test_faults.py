@@ -220,6 +220,33 @@ async def test_a_token_that_expires_is_replaced_without_a_hole(chat: Chat) -> No
     assert await chat.judged() == ["hello"]
 
 
+async def test_what_one_client_does_the_other_shows(chat: Chat) -> None:
+    alice, bob = await chat.side("alice"), await chat.side("bob")
+    sent = await alice.driver.ask("send", room=ROOM, content="helo", mentions=["bob"])
+    await bob.level(["helo"])
+    where = {"room": ROOM, "messageId": sent["messageId"]}
+    await alice.driver.ask("edit", content="hello", **where)
+    for side in (alice, bob):
+        await side.level(["hello"])
+    changes = len(alice.driver.of("change"))
+    await bob.driver.ask("react", emoji="👍", **where)
+    await alice.driver.until(lambda: len(alice.driver.of("change")) > changes)
+    await bob.driver.ask("typing", room=ROOM)
+    await alice.driver.until(lambda: alice.driver.of("typing"))
+    await bob.driver.ask("read", **where)
+    await alice.driver.until(lambda: alice.driver.of("receipt"))
+    await alice.driver.ask("delete", **where)
+    await until(partial(_is_deleted, bob))
+    members = len(alice.driver.of("member"))
+    async with native(chat.url, "carol") as carol:
+        await carol.join(ROOM)
+        await alice.driver.until(lambda: len(alice.driver.of("member")) > members)
+
+
+async def _is_deleted(side: Side) -> bool:
+    return [each["content"] for each in await side.driver.messages(ROOM)] == [None]
+
+
 async def test_a_removed_member_is_told_and_may_not_send(chat: Chat) -> None:
     async with native(chat.url, "owner") as owner:
         await owner.join(ROOM)

@@ -171,7 +171,7 @@ async def driver(name: str, url: str, token: str, storage: Path) -> AsyncIterato
         await running.kill()
         print("".join(running.errors[-200:]))  # noqa: T201 - pytest shows it where a test has failed
     lost = [line for line in running.errors if any(word in line for word in LOST)]
-    assert lost == []
+    assert (lost, running.of("unhandled")) == ([], [])
 
 
 LOST = ("never retrieved", "Unhandled", "unhandled", "was never awaited", "ResourceWarning", "Uncaught")

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
 
-from onrecord_client.engine import Engine, State, Token
+from onrecord_client.engine import Engine
 from onrecord_client.storage import FileStorage, MemoryStorage, Storage
 
 if TYPE_CHECKING:
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
     from onrecord_client.directory import RoomSummary
     from onrecord_client.emitter import Listener
+    from onrecord_client.engine import State
     from onrecord_client.room import Room
+    from onrecord_client.tokens import Token
 
 
 class OnRecord:

@@ -20,7 +20,11 @@ UNDER_WAY = 16
 """Commands that wait for an answer of the server at a time."""
 
 RETRY_S = 1.0
-"""Seconds to wait after a retryable refusal that does not say how long."""
+"""Seconds to wait after a retryable refusal that does not say how long; doubled each time, up to 32 times."""
+
+DOUBLINGS = 5
+HOLDING = ("too_many_requests", "overloaded", "unavailable")
+"""Refusals that the next command would meet too."""
 
 LONGEST_HOLD_S = 5.0
 """Seconds for which a refusal holds back the other commands, whose limit may be another one."""
@@ -48,6 +52,7 @@ class Command:
     ref: str = field(default_factory=new_ref)
     settle: Callable[[Outcome], None] | None = None
     not_before: float = 0.0
+    refusals: int = 0
     answer: "asyncio.Future[Frame]" = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
@@ -121,9 +126,12 @@ class Commands:
             return
         error = OnRecordError.of(frame) if frame["type"] == "error" else None
         if error is not None and _retries(command, error):
-            after = RETRY_S if error.retry_after is None else error.retry_after
+            wait = RETRY_S * 2.0 ** min(command.refusals, DOUBLINGS)
+            after = wait if error.retry_after is None else error.retry_after
             command.sent_at, command.not_before = None, now + after
-            self._held_until = max(self._held_until, now + min(after, LONGEST_HOLD_S))
+            command.refusals += 1
+            if error.code in HOLDING:
+                self._held_until = max(self._held_until, now + min(after, LONGEST_HOLD_S))
         else:
             self.end(command.ref, error or frame)
         self._wake()

@@ -7,9 +7,7 @@ again on the next one, with the same ref; the rooms go on after their cursors.
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
-from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 from onrecord_client.backoff import Backoff, Ended
@@ -17,26 +15,25 @@ from onrecord_client.clock import Sleep
 from onrecord_client.commands import Command, Commands
 from onrecord_client.directory import Directory, RoomSummary
 from onrecord_client.emitter import Emitter
-from onrecord_client.errors import CLOSED, SESSION_REFUSED, TOKEN_UNAVAILABLE, OnRecordError
+from onrecord_client.errors import CLOSED, SESSION_REFUSED, OnRecordError
 from onrecord_client.keeper import Keeper
 from onrecord_client.model import Gap
 from onrecord_client.room import Room
 from onrecord_client.sender import Sender
 from onrecord_client.session import Lost, Session
+from onrecord_client.tokens import Tokens
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from onrecord_client.feed import Feed
     from onrecord_client.messages import Frame, Message
     from onrecord_client.storage import Storage
+    from onrecord_client.tokens import Token
 
 log = logging.getLogger("onrecord_client")
 
 State = Literal["connecting", "connected", "reconnecting", "closed"]
-Token = str | Callable[[], str | Awaitable[str]]
-
-TOKEN_S = 30.0
-"""Seconds for the application to give a token."""
-
 CLOSING_S = 1.0
 
 
@@ -51,7 +48,8 @@ class Engine:
         self.refusal: OnRecordError | None = None
         """Why the server refused this client for good, None if it did not."""
         self.directory = Directory()
-        self._url, self._token, self._storage, self._clock = url, token, storage, clock
+        self._url, self._storage, self._clock = url, storage, clock
+        self._tokens = Tokens(token)
         self._wake = asyncio.Event()
         self.stale = asyncio.Event()
         """Set when the list of rooms has to be asked for."""
@@ -157,9 +155,9 @@ class Engine:
             await self._pause(delay)
 
     async def _one_connection(self) -> Ended:
-        session = Session(self._url, self._commands, self._wake, self._receive, self._new_token, self._clock)
+        session = Session(self._url, self._commands, self._wake, self._receive, self._tokens.new, self._clock)
         try:
-            token = await self._new_token()
+            token = await self._tokens.new()
             cursors = {feed.room_id: feed.cursor for feed in self._feeds() if feed.cursor is not None}
             hello: dict[str, Any] = {"token": token, "rooms": cursors}
             if self.epoch is not None:
@@ -180,23 +178,6 @@ class Engine:
         until = loop.time() + seconds
         while (left := until - loop.time()) > 0 and not sleep.noticed():  # noqa: ASYNC110 - no event tells of a sleep
             await asyncio.sleep(min(left, 1.0))
-
-    async def _new_token(self) -> str:
-        """Return a token of the application.
-
-        Raises:
-            OnRecordError: it gave none. The application forbids to try again by an `OnRecordError` of its own.
-        """
-        if isinstance(self._token, str):
-            return self._token
-        try:
-            given = self._token()
-            return await asyncio.wait_for(given, TOKEN_S) if inspect.isawaitable(given) else given
-        except OnRecordError:
-            raise
-        except Exception as error:
-            log.exception("the function that gives the token failed")
-            raise OnRecordError(TOKEN_UNAVAILABLE, f"There is no token: {error!r}", retryable=True) from error
 
     def _welcome(self, frame: Frame, session: Session) -> None:
         user = frame["userId"]
