@@ -124,3 +124,4 @@ def test_the_file_is_json_and_empty_after_all(tmp_path: Path) -> None:
     outbox.add(Entry("ref", ROOM, "hello", 1.0))
     outbox.remove("ref")
     assert json.loads((tmp_path / "box").read_text()) == {}
+    assert (tmp_path / "box").stat().st_mode & 0o077 == 0

@@ -44,8 +44,11 @@ class OnRecord:
     ) -> None:
         if urlsplit(url).scheme not in ("ws", "wss"):
             raise ValueError(f"the address of a server begins with ws:// or wss://, unlike {url!r}")
-        kept = FileStorage(storage) if isinstance(storage, str | os.PathLike) else storage or MemoryStorage()
-        self._engine = Engine(url, token, kept, clock)
+        if storage is None:
+            storage = MemoryStorage()
+        elif isinstance(storage, str | os.PathLike):
+            storage = FileStorage(storage)
+        self._engine = Engine(url, token, storage, clock)
 
     async def __aenter__(self) -> Self:
         await self.connect()

@@ -96,6 +96,8 @@ class Engine:
             room.feed.begin()
             self._ask_to_join(room.feed)
         await room.feed.arrived()
+        if room.feed.gone is not None:
+            raise room.feed.gone
         return room
 
     def follow(self) -> list[RoomSummary]:

@@ -72,8 +72,9 @@ class Keeper:
         return [] if room is None else room.feed.arrived_after(seq)
 
     async def _follow_listed(self) -> None:
-        ids = [each.id for each in self._engine.directory.summaries() if each.id not in self._engine.rooms]
-        for room_id in ids[: max(0, FOLLOWED - len(self._engine.rooms))]:
+        received = {room.id for room in self._engine.rooms.values() if room.joined}
+        ids = [each.id for each in self._engine.directory.summaries() if each.id not in received]
+        for room_id in ids[: max(0, FOLLOWED - len(received))]:
             try:
                 await self._engine.join(room_id)
             except OnRecordError as error:

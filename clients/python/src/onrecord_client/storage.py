@@ -80,9 +80,14 @@ class FileStorage:
 
     def _write(self, values: dict[str, str]) -> None:
         draft = self._path.with_name(self._path.name + ".new")
-        with draft.open("w", encoding="utf-8") as file:
+        with open(draft, "w", encoding="utf-8", opener=_private) as file:
             json.dump(values, file)
             file.flush()
             os.fsync(file.fileno())
         draft.replace(self._path)
         self._values = values
+
+
+def _private(path: str, flags: int) -> int:
+    """Open a file that only its owner can read, since it has messages."""
+    return os.open(path, flags, 0o600)
