@@ -31,7 +31,7 @@ def test_the_codes_are_those_of_the_reference() -> None:
     assert {code for code, comes in table.items() if comes.startswith("yes")} == {*COME_BACK}
 
 
-def test_the_first_retry_comes_within_a_second_and_again_after_a_connection() -> None:
+def test_the_first_retry_after_each_connection_comes_within_a_second() -> None:
     backoff = Backoff()
     for _ in range(10):
         assert backoff.delay(Ended("")) <= 1.0

@@ -62,7 +62,7 @@ def test_a_long_refusal_holds_the_others_back_for_a_while_only() -> None:
     assert taken(made, 5.0) == ["e"]
 
 
-def test_a_read_model_that_is_behind_holds_back_only_its_reader_longer_each_time() -> None:
+def test_a_read_model_that_is_behind_holds_back_its_reader_alone() -> None:
     made = commands(command("room:list", "l"), command("message:send", "a1"))
     made.take(0.0)
     for wait in (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 32.0):
@@ -73,7 +73,7 @@ def test_a_read_model_that_is_behind_holds_back_only_its_reader_longer_each_time
         made.answer({"type": "ack", "ref": f"r {wait}"}, 0.0)
 
 
-def test_a_command_that_no_message_waits_for_is_refused_if_the_wait_is_long() -> None:
+def test_a_command_other_than_a_message_does_not_wait_for_long() -> None:
     edit = command("message:edit", "e")
     made = commands(edit)
     made.take(0.0)

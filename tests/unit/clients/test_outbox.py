@@ -60,7 +60,7 @@ def test_an_outbox_that_cannot_be_read_is_kept_beside() -> None:
     assert storage.get_item(key + " unreadable") == "[{}]"
 
 
-async def test_a_message_is_stored_before_it_can_be_sent_and_until_it_is_answered() -> None:
+async def test_a_message_is_stored_from_before_it_is_sent_until_its_answer() -> None:
     storage = MemoryStorage()
     first, commands, _ = sender(storage)
     place = first.post(ROOM, "hello", None, None, "ref")
