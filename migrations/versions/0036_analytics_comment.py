@@ -3,7 +3,7 @@
 from migrations.run import run_sql
 
 revision = "0036_analytics_comment"
-down_revision = "0031_readers"
+down_revision = "0032_key_encryption_keys"
 
 
 def upgrade() -> None:

@@ -8,12 +8,14 @@ A day is a moment with a `since`: the person could see what they could see at an
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
 from service.audit.history import snapshot
 from service.audit.history.as_of import AsOf, RoomAsOf, Writer, json_pieces
 from service.audit.history.existence import require_known
+from service.audit.history.names import Names
 from service.domain.events import ReadMarkerMoved, Recorded, SessionClosed, SessionOpened
 from service.domain.room import RoomState, evolve, readable_until
 from service.domain.streams import reader_stream, room_of, room_stream, session_stream
@@ -39,7 +41,13 @@ class PersonViews:
         self._write = write
 
     async def view(self, user: str, room: str, moment: Moment, since: datetime | None = None) -> PersonView:
-        """Return what a person could see, was sent and had read of a room by a moment.
+        """Return what a person could see, was sent and had read of a room by a moment; `Raises` as `named_view`."""
+        return (await self.named_view(user, room, moment, since))[0]
+
+    async def named_view(
+        self, user: str, room: str, moment: Moment, since: datetime | None = None
+    ) -> tuple[PersonView, Mapping[str, str]]:
+        """Return `view`, and the names that people of the room had at that moment, by user id.
 
         Raises:
             RoomNotFound: the room did not exist at that moment.
@@ -50,12 +58,14 @@ class PersonViews:
         found = await self._rooms.at(room, moment)
         if not found.state.exists:
             raise await self._rooms.missing(found)
-        sessions = await self._sessions(user, room, found)
+        sessions, silent = await self._sessions(user, room, found)
         events = await self._reader.about_member(room, user, found.state.head)
         visible, readable = _seen(found.state, events, user, found.at, since)
-        return PersonView(
+        account = await self._reader.last_of_each_topic([user], found.position)
+        view = PersonView(
             user_id=user,
             room_id=room,
+            erasure=snapshot.fold_people(account, []).erasures.get(user),
             since=timestamp(since) if since else None,
             **msgspec.structs.asdict(await self._rooms.standpoint(found)),
             visible=visible,
@@ -64,8 +74,10 @@ class PersonViews:
             written=_union(session for session in sessions if session.state == "closed"),
             perhaps_written=_union(session for session in sessions if session.state == "merged"),
             unknown=sum(session.written is None for session in sessions),
+            silent=silent,
             sessions=sessions,
         )
+        return view, snapshot.names_in(found.standings.values())
 
     async def rooms(
         self, user: str, time: datetime | None, since: datetime | None = None
@@ -85,19 +97,33 @@ class PersonViews:
         document = PersonRooms(
             user_id=user,
             name=people.names.get(user),
+            erasure=people.erasures.get(user),
             since=timestamp(since) if since else None,
             at=timestamp(at),
             unknown=sent.unknown,
             rooms=[],
         )
-        return self._write(document, self._rooms_seen(user, _Moment(position, at, since), people, sent), {})
+        names: dict[str, str] = {}
+        seen = self._rooms_seen(user, _Moment(position, at, since), people, sent)
+        return self._write(document, self._with_names(seen, position, names), names)
+
+    async def _with_names(
+        self, pages: AsyncIterator[list[RoomSeen]], position: int, names: dict[str, str]
+    ) -> AsyncIterator[list[RoomSeen]]:
+        """Yield pages of rooms; add the names of those who acted on the person to `names` before each."""
+        known = Names(self._reader, position)
+        async for page in pages:
+            standings = [seen.standing for seen in page if seen.standing]
+            acts = [act for each in standings for act in (each.ended, each.ban, each.mute, each.erasure)]
+            names |= await known.of(act.by for act in acts if act)
+            yield page
 
     async def _rooms_seen(
         self, user: str, then: "_Moment", people: snapshot.PeopleAsOf, sent: "_Sent"
     ) -> AsyncIterator[list[RoomSeen]]:
-        names = await self._reader.rooms_about(user, then.position)
-        for start in range(0, len(names), ROOMS):
-            rooms = names[start : start + ROOMS]
+        all_rooms = await self._reader.rooms_about(user, then.position)
+        for start in range(0, len(all_rooms), ROOMS):
+            rooms = all_rooms[start : start + ROOMS]
             streams = [reader_stream(room, user) for room in rooms]
             last = await self._reader.last_of(streams, ReadMarkerMoved.TOPIC, then.position)
             markers = {room_of(each.stream): each for each in last}
@@ -123,7 +149,7 @@ class PersonViews:
             seq=head,
             visible=visible,
             readable=readable,
-            standing=snapshot.standings(state, people, then.at).get(user),
+            standing=snapshot.standings(state, events, people, then.at).get(user),
         )
 
     async def _sent(self, user: str, position: int) -> "_Sent":
@@ -149,33 +175,34 @@ class PersonViews:
                         pass
         return _Sent(written, perhaps, len(unknown))
 
-    async def _sessions(self, user: str, room: str, found: RoomAsOf) -> tuple[SessionThen, ...]:
-        """Return the connections that were sent events of the room, or may have been."""
+    async def _sessions(self, user: str, room: str, found: RoomAsOf) -> tuple[tuple[SessionThen, ...], int]:
+        """Return the connections that were sent events of the room, or may have been, and the number of all others."""
         first = await self._reader.event(room_stream(room), 1)
         sessions: dict[str, SessionThen] = {}
+        opened = 0
         seq = 0
         while page := await self._reader.page(session_stream(user), seq, found.position, PAGE):
             seq = page[-1].seq
             for recorded in page:
+                opened += isinstance(recorded.event, SessionOpened)
                 _apply(sessions, recorded, room)
-        opened_at = timestamp(first.at) if first else ""
-        return tuple(
-            session
-            for session in sessions.values()
-            if session.closed_at is None or session.closed_at >= opened_at
-        )
+        began = timestamp(first.at) if first else ""
+        kept = (each for each in sessions.values() if each.closed_at is None or each.closed_at >= began)
+        listed = tuple(kept)
+        return listed, opened - len(listed)
 
 
 def _apply(sessions: dict[str, SessionThen], recorded: Recorded, room: str) -> None:
     """Apply an event to the sessions; drop a session that closed and was sent nothing of the room."""
     match recorded.event:
-        case SessionOpened(session=session, node=node):
+        case SessionOpened(session=session, node=node, address=address, client=client):
             sessions[session] = SessionThen(
-                session=session, node=node, opened_at=timestamp(recorded.at), written=None, state="open"
-            )
+                session=session, node=node, address=address, client=client, opened_at=timestamp(recorded.at),
+                written=None, state="open",
+            )  # fmt: skip
         case SessionClosed(session=session, ranges=None) if session in sessions:
             sessions[session] = msgspec.structs.replace(
-                sessions[session], closed_at=timestamp(recorded.at), state="unknown"
+                sessions[session], state="unknown", **_end(recorded.event, recorded.at)
             )
         case SessionClosed(session=session, ranges=ranges, at_least=at_least, sessions=count) if (
             session in sessions
@@ -184,7 +211,7 @@ def _apply(sessions: dict[str, SessionThen], recorded: Recorded, room: str) -> N
             if written := (ranges or {}).get(room):
                 sessions[session] = msgspec.structs.replace(
                     opened,
-                    closed_at=timestamp(recorded.at),
+                    **_end(recorded.event, recorded.at),
                     state="merged" if room in at_least else "closed",
                     written=tuple(Stretch(first=first, last=last) for first, last in written),
                     at_least=at_least.get(room),
@@ -192,6 +219,10 @@ def _apply(sessions: dict[str, SessionThen], recorded: Recorded, room: str) -> N
                 )
         case _:
             pass
+
+
+def _end(event: SessionClosed, at: datetime) -> dict[str, Any]:
+    return {"closed_at": timestamp(at), "reason": event.reason, "code": event.code}
 
 
 class _Moment(msgspec.Struct, frozen=True):

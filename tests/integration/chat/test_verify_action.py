@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import asyncpg
+import pytest
 
 from projections import PROJECTIONS
 from service.domain.events import EVENTS
@@ -275,6 +276,7 @@ def test_every_event_of_a_room_or_a_reader_and_every_read_model_has_a_row() -> N
     assert set(CHANGED_BY) == {projection.name for projection in PROJECTIONS}
 
 
+@pytest.mark.timeout(300)  # fifty commands, each with fourteen connections, one after the other
 async def test_what_was_known_and_the_events_since_are_what_is_known_now(database: Database) -> None:
     env = environment(database)
     rows = [(kind, row) for kind in TABLE for row in TABLE[kind]]
@@ -371,6 +373,7 @@ async def came_back(world: World, who: str, knew: Model, now: Model) -> Model:
                 return now
         for name in now.rooms:
             await back.until(lambda: back.events("room:receipts", roomId=name))  # noqa: B023 - waited for at once
+        await back.say("ping")  # a `message:unread` follows the receipts, and is sent together with them
         await heard_all(back, now, Row(), knew)
         return knew.copy().take(news(back.heard, knew))
 
