@@ -227,6 +227,12 @@ class EventNotFound(MessageNotFound):
     sentence = "There is no event {event} in {room}."
 
 
+class EventMissing(EventNotFound):
+    """`data`: `room`, `event`. The room has later events: this one was removed from the log."""
+
+    sentence = "Event {event} of {room} is missing; run `onrecord audit verify`."
+
+
 class MessageIsDeleted(Refusal):
     """`data`: `room`, `message`."""
 

@@ -93,6 +93,10 @@ class RequestGuard:
 _EXPECTED = {"int": "a whole number", "bool": "true or false"}
 """What a parameter has to be, by msgspec's name; that the sent value is text goes without saying in a URL."""
 
+_BOUND, _AT = re.compile("Expected 'int' (>=|<=) "), {">=": "at least", "<=": "at most"}
+_MISSING = re.compile(r"Object missing required field '(\w+)'")
+_MISSED = re.compile(r"The parameter (\w+) is missing")
+
 
 def address_of(request: Request) -> str | None:
     """Return the address of the client; None if it is not known."""
@@ -126,8 +130,10 @@ def parameters(request: Request, query: type[T]) -> T:
         words = problem_of(error, given, query)
         for wanted, expected in _EXPECTED.items():
             words = words.replace(f"Expected '{wanted}', got 'str'", f"Expected {expected}")
+        words = _BOUND.sub(lambda bound: f"Expected a whole number of {_AT[bound[1]]} ", words)
+        words = _MISSING.sub(r"The parameter \1 is missing.", words)
         problem = shortened(words)
-        found = _where.search(problem)
+        found = _where.search(problem) or _MISSED.match(problem)
         raise BadParameter(problem=problem, parameter=found[1] if found else "") from error
 
 
