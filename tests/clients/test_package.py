@@ -117,7 +117,7 @@ async def bot(python: Path, node: Process, place: Path) -> AsyncIterator[asyncio
 async def test_the_bot_of_the_tutorial_answers_each_message_once(
     python: Path, node: Process, tmp_path: Path
 ) -> None:
-    assert len(BOT.splitlines()) == 15
+    assert len([line for line in BOT.splitlines() if line]) <= 15
     (tmp_path / "bot.py").write_text(BOT)
     async with client(node.url, "alice") as alice:
 
