@@ -64,6 +64,7 @@ def _explain(problem: Exception) -> tuple[int, str] | None:
     from migrations.run import ForeignObjects
     from service.audit.access_log import NotRecorded
     from service.config.development import EmbeddedFailed, ServerDidNotStart
+    from service.encryption.keys_in_use import KeyEncryptionKeyMissing
     from service.errors import Unavailable
     from service.eventstore.connections import NoSession
     from service.eventstore.readiness import SchemaOutdated, UnsafeDurability
@@ -81,8 +82,8 @@ def _explain(problem: Exception) -> tuple[int, str] | None:
     if isinstance(problem, ServerDidNotStart):
         return UNREACHABLE, str(problem)
     wrong = (
-        *(EmbeddedFailed, ForeignObjects, NoSession, NotRecorded, PrivilegeMissing, RolesDiffer),
-        *(SchemaOutdated, UnsafeDurability),
+        *(EmbeddedFailed, ForeignObjects, KeyEncryptionKeyMissing, NoSession, NotRecorded),
+        *(PrivilegeMissing, RolesDiffer, SchemaOutdated, UnsafeDurability),
     )
     denied = (asyncpg.InsufficientPrivilegeError, psycopg.errors.InsufficientPrivilege)
     if isinstance(problem, (*wrong, *denied)):

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import logging
 from collections.abc import Sequence
 
 from projections import PROJECTIONS, check
@@ -13,6 +14,8 @@ from service.cli.connection import connected, serializer_of
 from service.cli.preconditions import WrongUsage
 from service.config.settings import Settings
 from service.doctor.rights import PROJECTOR, lacking
+from service.encryption.keyring import KeyRing
+from service.eventstore.readiness import PAUSE
 from service.eventstore.serializer import UnknownTopic
 from service.gateway.http.protocol import http_class
 from service.gateway.transport.problem import application
@@ -25,6 +28,8 @@ from service.observability.process import ProcessMetrics
 from service.runtime import supervise
 from service.runtime.database_retry import TROUBLE, is_transient
 
+log = logging.getLogger("onrecord.project")
+
 
 def run_projector(settings: Settings, args: argparse.Namespace) -> int:
     """`onrecord project run`: the projector, until it is stopped."""
@@ -32,42 +37,46 @@ def run_projector(settings: Settings, args: argparse.Namespace) -> int:
     structured_logging.configure(settings, plain=False)
 
     async def run() -> None:
-        await _require_rights(settings)
+        problem = await _unreached(settings)
         async with traced(settings) as traces:
             following = projector(settings, args.only, watch=traces.projected if traces else None)
-            await _run_with_metrics(settings, following, None if args.only else sealer(settings))
+            await _run_with_metrics(settings, following, None if args.only else sealer(settings), problem)
 
     output.run(run())
     return 0
 
 
-async def _require_rights(settings: Settings) -> None:
-    """Check the schema and the projector's login; a server that does not answer now is waited for later.
+async def _unreached(settings: Settings) -> Exception | None:
+    """Check the schema, the projector's login and its keys; return why the database does not answer now, or None.
 
     Raises:
         SchemaOutdated: the schema is not the one that this program needs.
+        KeyEncryptionKeyMissing: this process lacks a key of the log.
         WrongUsage: the login lacks a privilege.
     """
-    login, lacks = "", list[str]()
     try:
         async with (
             asyncio.timeout(settings.database_timeout),
             connected(settings, settings.projecting_url) as connection,
         ):
             login = await connection.fetchval("SELECT current_user::text")
-            lacks = await lacking(connection, login, PROJECTOR)
+            if lacks := await lacking(connection, login, PROJECTOR):
+                raise WrongUsage(
+                    f"The projector's login {login} lacks {', '.join(lacks)}: run `onrecord migrate` with "
+                    "ONRECORD_PROJECTOR_DATABASE_URL set to it."
+                )
+            await KeyRing(settings.key_encryption_key).require_all(connection)
     except TROUBLE as error:
         if not is_transient(error):
             raise
-    if lacks:
-        raise WrongUsage(
-            f"The projector's login {login} lacks {', '.join(lacks)}: run `onrecord migrate` with "
-            "ONRECORD_PROJECTOR_DATABASE_URL set to it."
-        )
+        return error
+    return None
 
 
-async def _run_with_metrics(settings: Settings, following: Projector, sealing: Sealer | None) -> None:
-    """Project, with a metrics server if one is configured."""
+async def _run_with_metrics(
+    settings: Settings, following: Projector, sealing: Sealer | None, problem: Exception | None
+) -> None:
+    """Project, with a metrics server if one is configured; first wait for the database if there is a `problem`."""
     process = ProcessMetrics(settings.node)
     numbers = ProjectorMetrics(runners=following.runners, sealer=sealing, damaged=following.damaged)
     exposition = Exposition(process.write, numbers.write)
@@ -76,6 +85,11 @@ async def _run_with_metrics(settings: Settings, following: Projector, sealing: S
             metrics_server(settings, exposition, http_class(), application),
             supervise.background(process.task_failures, pulse=process.run),
         ):
+            if problem is not None:
+                log.warning("not_ready", extra={"problem": problem})
+                while await _unreached(settings) is not None:  # noqa: ASYNC110 - the database announces nothing
+                    await asyncio.sleep(PAUSE)
+                log.warning("ready")
             await project(following, sealing, process.task_failures)
 
 

@@ -1,7 +1,7 @@
 """Decides whether a node may serve: its database has to be reachable, and to have the right schema and durability.
 
 A node listens before Postgres answers. Until the database has answered and passed `check_database`, `ready` is False
-and new clients are turned away.
+and new clients are turned away. A node that lacks a key encryption key in use ends, since it could not serve.
 
 `Probe` reports whether the log answers now, to any number of callers. Invariant: one query is under way at a time, and
 none starts within `FRESH` seconds of the one before. So `/readyz` queries the database at most twice a second, at any
@@ -17,6 +17,7 @@ from typing import Any
 import asyncpg
 
 from migrations import newest
+from service.encryption.keys_in_use import KeyEncryptionKeyMissing
 from service.runtime.database_retry import TROUBLE, is_transient
 
 FIRST_TRY = 2.0
@@ -81,7 +82,11 @@ async def check_database(connection: Any, *, allow_unsafe: bool) -> None:
 
 
 class Readiness:
-    """Whether this node may serve the log, and the log's `epoch` (empty before). `stopping`: the node shuts down."""
+    """Whether this node may serve the log, and the log's `epoch` (empty before). `stopping`: the node shuts down.
+
+    `require_keys` checks that this node has the keys of the log. `wrong`: why the node has to end, if it started
+    without the log.
+    """
 
     def __init__(
         self,
@@ -89,15 +94,18 @@ class Readiness:
         deadline: float,
         *,
         allow_unsafe: bool,
+        require_keys: Callable[[Any], Awaitable[None]],
         on_new_epoch: Callable[[], None] = lambda: None,
     ) -> None:
         self._database = database
         self._deadline = deadline
         self._allow_unsafe = allow_unsafe
+        self._require_keys = require_keys
         self._is_ready = asyncio.Event()
         self.epoch = ""
         self._on_new_epoch = on_new_epoch
         self.stopping = False
+        self.wrong: KeyEncryptionKeyMissing | None = None
 
     @property
     def ready(self) -> bool:
@@ -109,6 +117,7 @@ class Readiness:
 
         Raises:
             SchemaOutdated, UnsafeDurability: the database answers and is not fit to serve.
+            KeyEncryptionKeyMissing: this node lacks a key of the log.
             asyncpg.PostgresError: it rejects this login, or there is no such database.
         """
         try:
@@ -119,13 +128,15 @@ class Readiness:
             log.warning("not_ready", extra={"problem": error})
 
     async def run(self) -> None:
-        """Check the database until it is ready, then wait to be cancelled."""
+        """Check the database until it is ready or this node lacks a key of the log, then wait to be cancelled."""
         logged = ""
-        while not self._is_ready.is_set():
+        while not self._is_ready.is_set() and self.wrong is None:
             await asyncio.sleep(PAUSE)
             try:
                 await self._check(self._deadline)
                 log.warning("ready")
+            except KeyEncryptionKeyMissing as error:
+                self.wrong = error
             except (*TROUBLE, SchemaOutdated, UnsafeDurability) as error:
                 if repr(error) != logged:
                     logged = repr(error)
@@ -145,6 +156,7 @@ class Readiness:
     async def _check(self, seconds: float) -> None:
         async with asyncio.timeout(seconds), self._database.acquire() as connection:
             await check_database(connection, allow_unsafe=self._allow_unsafe)
+            await self._require_keys(connection)
             self.epoch = str(await connection.fetchval("SELECT epoch FROM log_epoch"))
         self._is_ready.set()
 

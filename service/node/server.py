@@ -93,6 +93,20 @@ class Server(uvicorn.Server):
             for number, handler in before.items():
                 signal.signal(number, handler)
 
+    async def serve(self, sockets: Any = None) -> None:
+        """Serve until it is stopped.
+
+        Raises:
+            KeyEncryptionKeyMissing: the log has become available, and this node lacks a key of it.
+        """
+        await super().serve(sockets)
+        if self._gateway.readiness.wrong is not None:
+            raise self._gateway.readiness.wrong
+
+    async def on_tick(self, counter: int) -> bool:
+        """Return whether to stop."""
+        return await super().on_tick(counter) or self._gateway.readiness.wrong is not None
+
     async def startup(self, sockets: Any = None) -> None:
         """Listen, then call `ready`."""
         await super().startup(sockets)
