@@ -60,6 +60,7 @@ def _explain(problem: Exception) -> tuple[int, str] | None:
     import sqlalchemy.exc
     from cryptography.exceptions import InvalidTag
 
+    from migrations.privileges import PrivilegesMissing
     from migrations.roles import PrivilegeMissing, RolesDiffer
     from migrations.run import ForeignObjects
     from service.audit.access_log import NotRecorded
@@ -83,7 +84,7 @@ def _explain(problem: Exception) -> tuple[int, str] | None:
         return UNREACHABLE, str(problem)
     wrong = (
         *(EmbeddedFailed, ForeignObjects, KeyEncryptionKeyMissing, NoSession, NotRecorded),
-        *(PrivilegeMissing, RolesDiffer, SchemaOutdated, UnsafeDurability),
+        *(PrivilegeMissing, PrivilegesMissing, RolesDiffer, SchemaOutdated, UnsafeDurability),
     )
     denied = (asyncpg.InsufficientPrivilegeError, psycopg.errors.InsufficientPrivilege)
     if isinstance(problem, (*wrong, *denied)):
@@ -92,6 +93,7 @@ def _explain(problem: Exception) -> tuple[int, str] | None:
         *(Unavailable, ConnectionError, TimeoutError, socket.gaierror),
         *(asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError),
         *(asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError),
+        *(asyncpg.ReadOnlySQLTransactionError, psycopg.errors.ReadOnlySqlTransaction),
         *(psycopg.OperationalError, redis.ConnectionError),
     )
     # asyncio reports several failed addresses of one host as a plain OSError without a number.

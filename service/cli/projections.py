@@ -5,6 +5,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
+from migrations.privileges import require_projector
 from projections import PROJECTIONS, check
 from projections.engine.projector import Projector
 from service.audit.proof import tree_store
@@ -13,7 +14,6 @@ from service.cli import output
 from service.cli.connection import connected, serializer_of
 from service.cli.preconditions import WrongUsage
 from service.config.settings import Settings
-from service.doctor.rights import PROJECTOR, lacking
 from service.encryption.keyring import KeyRing
 from service.eventstore.readiness import PAUSE
 from service.eventstore.serializer import UnknownTopic
@@ -26,7 +26,7 @@ from service.observability.endpoint import metrics_server
 from service.observability.exposition import Exposition
 from service.observability.process import ProcessMetrics
 from service.runtime import supervise
-from service.runtime.database_retry import TROUBLE, is_transient
+from service.runtime.database_retry import TROUBLE, is_rejected, is_transient
 
 log = logging.getLogger("onrecord.project")
 
@@ -52,22 +52,17 @@ async def _unreached(settings: Settings) -> Exception | None:
     Raises:
         SchemaOutdated: the schema is not the one that this program needs.
         KeyEncryptionKeyMissing: this process lacks a key of the log.
-        WrongUsage: the login lacks a privilege.
+        PrivilegesMissing: the login lacks a privilege.
     """
     try:
         async with (
             asyncio.timeout(settings.database_timeout),
             connected(settings, settings.projecting_url) as connection,
         ):
-            login = await connection.fetchval("SELECT current_user::text")
-            if lacks := await lacking(connection, login, PROJECTOR):
-                raise WrongUsage(
-                    f"The projector's login {login} lacks {', '.join(lacks)}: run `onrecord migrate` with "
-                    "ONRECORD_PROJECTOR_DATABASE_URL set to it."
-                )
+            await require_projector(connection)
             await KeyRing(settings.key_encryption_key).require_all(connection)
     except TROUBLE as error:
-        if not is_transient(error):
+        if not is_transient(error) or is_rejected(error):
             raise
         return error
     return None

@@ -97,7 +97,8 @@ class Server(uvicorn.Server):
         """Serve until it is stopped.
 
         Raises:
-            KeyEncryptionKeyMissing: the log has become available, and this node lacks a key of it.
+            KeyEncryptionKeyMissing, PrivilegesMissing: the log has become available, and this node lacks a key of it,
+                or its login a privilege.
         """
         await super().serve(sockets)
         if self._gateway.readiness.wrong is not None:

@@ -50,7 +50,7 @@ async def build_storage(settings: Settings, stack: AsyncExitStack) -> Storage:
 
     Raises:
         SchemaOutdated, UnsafeDurability: the database answers and is not fit to serve.
-        KeyEncryptionKeyMissing: this node lacks a key of the log.
+        KeyEncryptionKeyMissing, PrivilegesMissing: this node lacks a key of the log, or its login a privilege.
         asyncpg.PostgresError: the database refuses the login, or does not exist.
         NoSession: the address that is set for sessions leads to a pooler in transaction mode.
     """

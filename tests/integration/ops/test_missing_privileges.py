@@ -1,18 +1,22 @@
 """Each command whose database has no schema, or whose login lacks a privilege there, ends with 2 and one sentence."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import uuid4
 
+import httpx
 import psycopg
 import pytest
 from psycopg import sql
 
 from migrations import newest
+from tests.support.clients.native import Refused, client
 from tests.support.environment import environment
-from tests.support.processes.processes import run
+from tests.support.processes.processes import Process, ended, run, running, start, wait_for_address
 from tests.support.servers.databases import Database
+from tests.support.servers.proxies import Proxy, proxied
+from tests.support.waiting import until
 
 COMMANDS = [
     ["serve"],
@@ -98,3 +102,86 @@ async def test_a_database_without_the_schema_is_named_in_one_sentence(
     assert (code, out) == (2, "")
     sentence = f"The database's schema is at nothing, {newest()} is needed: run `onrecord migrate`."
     assert {line for line in problem.splitlines() if not line.startswith("{")} == {sentence}
+
+
+async def test_a_node_with_the_projectors_login_ends_with_2_and_names_what_it_lacks(
+    database: Database,
+) -> None:
+    swapped = environment(
+        database,
+        ONRECORD_DATABASE_URL=database.worker_url,
+        ONRECORD_PROJECTOR_DATABASE_URL=database.app_url,
+    )
+    for command in (["serve"], ["project", "run"]):
+        code, out, problem = await run(swapped, *command)
+        assert (code, out) == (2, "")
+        [sentence] = [line for line in problem.splitlines() if not line.startswith("{")]
+        assert "lacks" in sentence
+        assert "DATABASE_URL" in sentence
+
+
+async def test_a_node_with_the_projectors_login_ends_when_the_log_becomes_available(
+    database: Database,
+) -> None:
+    async with proxied(database.worker_url, Proxy) as (proxy, url):
+        proxy.refuse()
+        node = await start(environment(database, ONRECORD_DATABASE_URL=url), "serve")
+        await wait_for_address(node)
+        await proxy.restore()
+        code, _, problem = await ended(node)
+        assert (code, " of ONRECORD_DATABASE_URL lacks " in problem) == (2, True), problem
+
+
+@pytest.fixture
+def read_only(database: Database) -> Iterator[Callable[[bool], None]]:
+    """What switches the database to read-only and back, and ends its connections."""
+
+    def switch(on: bool) -> None:  # noqa: FBT001 - its only argument
+        with psycopg.connect(database.superuser_url, autocommit=True) as superuser:
+            superuser.execute("SET default_transaction_read_only = off")
+            name = sql.Identifier(database.name)
+            superuser.execute(
+                sql.SQL("ALTER DATABASE {} SET default_transaction_read_only = {}").format(
+                    name, sql.Literal(on)
+                )
+            )
+            superuser.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+
+    yield switch
+    switch(on=False)
+
+
+async def readiness(node: Process) -> tuple[int, str]:
+    async with httpx.AsyncClient(base_url=node.address) as http:
+        answer = await http.get("/readyz")
+        return answer.status_code, answer.json()["log"]
+
+
+async def test_a_read_only_database_makes_a_node_unready_and_is_no_fault(
+    database: Database, read_only: Callable[[bool], None]
+) -> None:
+    """Neither process logs a failure, which every test checks."""
+    env = environment(database, ONRECORD_DATABASE_TIMEOUT="1")
+
+    async def is_answer(node: Process, *answer: object) -> bool:
+        return await readiness(node) == answer
+
+    read_only(True)
+    async with running(env, "serve") as late, running(env, "project", "run"):
+        await until(lambda: is_answer(late, 503, "not fit to serve"))
+        read_only(False)
+        await until(lambda: is_answer(late, 200, "ok"))
+        async with client(late.url, "alice") as alice:
+            await alice.join("general")
+            read_only(True)
+            await until(lambda: is_answer(late, 503, "not fit to serve"))
+            with pytest.raises(Refused, match="unavailable"):
+                await alice.post("general", "nowhere")
+            read_only(False)
+            await until(lambda: is_answer(late, 200, "ok"))
+        async with client(late.url, "bob") as bob:
+            await bob.join("general")
+            await bob.post("general", "again")

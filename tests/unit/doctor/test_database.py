@@ -11,12 +11,12 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from migrations.privileges import NODE, PROJECTOR
 from migrations.run import migrate
 from service import doctor, embedded
 from service.config.settings import Settings
 from service.doctor import postgres
 from service.doctor.finding import Finding, Level
-from service.doctor.rights import NODE, PROJECTOR
 from tests.support.clients.native import client
 from tests.support.environment import environment
 from tests.support.processes.processes import running
