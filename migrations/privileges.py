@@ -70,26 +70,43 @@ async def require_node(connection: Any) -> None:
     """
     login = await connection.fetchval(_LOGIN)
     if lacks := await lacking_of_node(connection, login):
+        if await seals(connection, login):
+            raise PrivilegesMissing(
+                f"{_PROJECTORS_LOGIN.format(login=login)}, which lacks {', '.join(lacks)}."
+            )
         raise PrivilegesMissing(
             f"The login {login} of ONRECORD_DATABASE_URL lacks {', '.join(lacks)}: set the address of the nodes' "
             "login, or run `onrecord migrate` with ONRECORD_DATABASE_URL set to this one."
         )
 
 
-async def require_projector(connection: Any) -> None:
-    """Check that the login of this connection may project and seal.
+async def seals(connection: Any, login: str) -> bool:
+    """Return whether a login may seal, as only that of the projector should."""
+    return bool(await connection.fetchval("SELECT has_table_privilege($1, 'seals', 'INSERT')", login))
+
+
+async def require_projector(connection: Any, *, own_login: bool) -> None:
+    """Check that the login of this connection may project and seal; without `own_login` it is that of the nodes.
 
     Raises:
         PrivilegesMissing: it lacks a privilege of a projector.
     """
     login = await connection.fetchval(_LOGIN)
     if lacks := await lacking(connection, login, PROJECTOR):
+        if not own_login:
+            raise PrivilegesMissing(
+                f"ONRECORD_PROJECTOR_DATABASE_URL is not set, and the nodes' login {login} lacks {', '.join(lacks)}: "
+                "set it to the address of the projector's login."
+            )
         raise PrivilegesMissing(
             f"The projector's login {login} lacks {', '.join(lacks)}: run `onrecord migrate` with "
             "ONRECORD_PROJECTOR_DATABASE_URL set to it."
         )
 
 
+_PROJECTORS_LOGIN = (
+    "ONRECORD_DATABASE_URL has to be the address of the nodes' login, and names the projector's, {login}"
+)
 _LOGIN = "SELECT current_user::text"
 _LACKING = """
     SELECT format('%s on %s', privilege, name) AS lacks

@@ -80,7 +80,7 @@ def for_serve(args: argparse.Namespace) -> Settings:
     if settings.redis_url and settings.missing("bus_key"):
         raise WrongUsage("ONRECORD_BUS_KEY is needed with ONRECORD_REDIS_URL (openssl rand -base64 32).")
     if args.worker is None:
-        _check_serving(settings)
+        _check_serving(settings, args.workers)
     return _demo(settings, args) if args.demo else settings
 
 
@@ -117,15 +117,22 @@ def for_doctor(_args: argparse.Namespace) -> Settings:
     return _check_tokens(settings_with())
 
 
-def _check_serving(settings: Settings) -> None:
+def _check_serving(settings: Settings, workers: int = 1) -> None:
+    if settings.metrics_port and 0 <= settings.port - settings.metrics_port < workers:
+        used = f"the ports from {settings.metrics_port} on, one for each of {workers} workers"
+        raise WrongUsage(
+            f"ONRECORD_METRICS_PORT takes {used if workers > 1 else f'port {settings.port}'}, and ONRECORD_PORT is "
+            f"{settings.port}: choose another."
+        )
     _check_port(settings.host, settings.port, "ONRECORD_PORT")
-    _check_metrics_port(settings)
+    _check_metrics_port(settings, workers)
     _check_traces(settings)
 
 
-def _check_metrics_port(settings: Settings) -> None:
+def _check_metrics_port(settings: Settings, workers: int = 1) -> None:
     if settings.metrics_port:
-        _check_port(settings.host, settings.metrics_port, "ONRECORD_METRICS_PORT")
+        for port in range(settings.metrics_port, settings.metrics_port + workers):
+            _check_port(settings.host, port, "ONRECORD_METRICS_PORT")
 
 
 def _check_traces(settings: Settings) -> None:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import urlsplit
 
-from migrations.privileges import PROJECTOR, lacking, lacking_of_node
+from migrations.privileges import PROJECTOR, lacking, lacking_of_node, seals
 from service.config.settings import Settings
 from service.doctor.finding import Finding, fail, ok, warn
 
@@ -25,7 +25,11 @@ async def grants(connection: Any, settings: Settings) -> AsyncIterator[Finding]:
     """Check that each login has the privileges that it needs."""
     node, worker = await _logins(connection, settings)
     advice = "run `onrecord migrate` as the owner, with ONRECORD_DATABASE_URL set to this login"
-    if lacks := await lacking_of_node(connection, node):
+    lacks = await lacking_of_node(connection, node)
+    if lacks and await seals(connection, node):
+        words = f"{node} lacks {', '.join(lacks)} and may seal, so it is the projector's login"
+        yield fail("grants", f"{words}: set ONRECORD_DATABASE_URL to the address of the nodes' login.")
+    elif lacks:
         yield fail("grants", f"This login lacks {', '.join(lacks)}: {advice}.")
     else:
         yield ok("grants", "This login may read the log and append to it.")
@@ -48,6 +52,10 @@ async def powers(connection: Any, settings: Settings) -> AsyncIterator[Finding]:
     elif node == worker:
         words = f"{node} serves and seals, so an intruder on a node can stop the sealing"
         yield warn("powers", f"{words}: give `onrecord project run` ONRECORD_PROJECTOR_DATABASE_URL.")
+    elif await seals(connection, node):
+        words = f"{node} serves and may seal, so an intruder on a node can stop the sealing"
+        advice = "with ONRECORD_DATABASE_URL and ONRECORD_PROJECTOR_DATABASE_URL set to two logins, which revokes that"
+        yield warn("powers", f"{words}: run `onrecord migrate` {advice}.")
     else:
         yield ok("powers", "This login can neither change the record nor seal it.")
     if others := await connection.fetchval(_STRANGERS, [node, worker or node], worker is None):

@@ -1,5 +1,6 @@
 """Each command whose database has no schema, or whose login lacks a privilege there, ends with 2 and one sentence."""
 
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -11,6 +12,9 @@ import pytest
 from psycopg import sql
 
 from migrations import newest
+from service.config.environment import SettingsInvalid
+from service.config.settings import Settings
+from service.node.server import Server, served
 from tests.support.clients.native import Refused, client
 from tests.support.environment import environment
 from tests.support.processes.processes import Process, ended, run, running, start, wait_for_address
@@ -130,6 +134,54 @@ async def test_a_node_with_the_projectors_login_ends_when_the_log_becomes_availa
         await proxy.restore()
         code, _, problem = await ended(node)
         assert (code, " of ONRECORD_DATABASE_URL lacks " in problem) == (2, True), problem
+
+
+async def test_a_projector_without_its_setting_names_the_setting_first(database: Database) -> None:
+    env = environment(database, ONRECORD_PROJECTOR_DATABASE_URL="")
+    code, out, problem = await run(env, "project", "run")
+    assert (code, out) == (2, "")
+    assert problem.startswith(
+        "ONRECORD_PROJECTOR_DATABASE_URL is not set, and the nodes' login onrecord_app lacks "
+    )
+
+
+async def test_migrate_names_a_login_that_does_not_exist_in_a_migrated_database(database: Database) -> None:
+    missing = database.app_url.replace("onrecord_app:", "nobody_has_made:")
+    code, out, problem = await run(environment(database, ONRECORD_DATABASE_URL=missing), "migrate")
+    assert (code, out) == (2, "")
+    assert problem.startswith("The login nobody_has_made does not exist: ")
+    assert len(problem.splitlines()) == 1
+
+
+async def test_migrate_warns_of_one_login_for_nodes_and_projector(database: Database) -> None:
+    both = environment(database, ONRECORD_PROJECTOR_DATABASE_URL=database.app_url)
+    try:
+        code, _, problem = await run(both, "migrate")
+    finally:  # roles are the whole server's
+        await run(environment(database), "migrate")
+    assert (code, "name one login, onrecord_app: it may serve and seal" in problem) == (0, True)
+
+
+@pytest.mark.parametrize("command", [["serve"], ["serve", "--workers", "3"]], ids=" ".join)
+async def test_a_port_for_chat_and_metrics_is_refused(database: Database, command: list[str]) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    metrics = port - len(command) + 1
+    env = environment(database, ONRECORD_PORT=str(port), ONRECORD_METRICS_PORT=str(metrics))
+    code, out, problem = await run(env, *command)
+    assert (code, out) == (2, "")
+    assert f"and ONRECORD_PORT is {port}: choose another." in problem
+
+
+async def test_a_port_that_is_taken_after_the_check_ends_the_node(database: Database) -> None:
+    """The check of the settings passes; another process takes the port before the node listens."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        settings = Settings.from_env(environment(database, ONRECORD_PORT=str(taken.getsockname()[1])))
+        async with served(settings) as running_node:
+            server = Server(settings, running_node.gateway, lambda _address: None)
+            with pytest.raises(SettingsInvalid, match="choose another with ONRECORD_PORT"):
+                await server.serve()
 
 
 @pytest.fixture

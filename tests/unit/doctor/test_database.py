@@ -157,6 +157,27 @@ async def test_one_login_for_nodes_and_sealing_is_found(database: Database) -> N
     assert words.startswith("onrecord_app serves and seals, ")
 
 
+async def test_a_login_of_nodes_that_may_seal_is_found_beside_a_projectors_own(database: Database) -> None:
+    migrate(database.owner_url, database.app_url, database.app_url)
+    try:
+        level, words = said(await examine(database), "powers")
+    finally:  # roles are the whole server's
+        migrate(database.owner_url, database.app_url, database.worker_url)
+    assert level is Level.WARN
+    assert words.startswith("onrecord_app serves and may seal, ")
+    assert said(await examine(database), "powers")[0] is Level.OK
+
+
+async def test_the_projectors_login_in_the_place_of_the_nodes_is_named(database: Database) -> None:
+    found = await examine(
+        database, ONRECORD_DATABASE_URL=database.worker_url, ONRECORD_PROJECTOR_DATABASE_URL=""
+    )
+    level, words = said(found, "grants")
+    assert level is Level.FAIL
+    assert "and may seal, so it is the projector's login: set ONRECORD_DATABASE_URL" in words
+    assert "migrate" not in words
+
+
 async def test_the_environment_of_a_node_does_not_have_the_projectors_login(database: Database) -> None:
     found = await examine(database, ONRECORD_PROJECTOR_DATABASE_URL="")
     advice = "set ONRECORD_PROJECTOR_DATABASE_URL to check it"
