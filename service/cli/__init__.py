@@ -105,11 +105,14 @@ def _explain(problem: Exception) -> tuple[int, str] | None:
 
 def _denied(problem: Exception) -> str:
     """Return the database's refusal as a sentence; PostgreSQL names the object and not the privilege."""
-    words = " ".join(str(problem).split())
-    return (
-        f"The database refuses this command's login: {words}. `onrecord doctor` names the privileges that the logins "
-        "lack, and `onrecord migrate` grants them."
-    )
+    words = " ".join(str(problem).split()).rstrip(".")
+    if "permission denied for database" in words:
+        advice = "GRANT CONNECT ON this DATABASE to it, as its owner; `onrecord migrate` does not"
+    else:
+        advice = (
+            "`onrecord doctor` names the privileges that the logins lack, and `onrecord migrate` grants them"
+        )
+    return f"The database refuses this command's login: {words}: {advice}."
 
 
 @contextlib.contextmanager

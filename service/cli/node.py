@@ -135,12 +135,12 @@ def run_migrate(settings: Settings, _args: argparse.Namespace) -> int:
     from migrations.run import migrate
 
     asyncio.run(require_session(settings, settings.migrate_database_url))
-    login = urlsplit(settings.database_url).username
-    if settings.projector_database_url and login == urlsplit(settings.projector_database_url).username:
-        print(_ONE_LOGIN.format(login=unquote(login or "")), file=sys.stderr)
     urls = (settings.migrate_database_url, settings.database_url, settings.projector_database_url)
     for version in migrate(*urls, role_prefix=settings.database_role_prefix):
         print(version)
+    login = urlsplit(settings.database_url).username
+    if settings.projector_database_url and login == urlsplit(settings.projector_database_url).username:
+        print(_ONE_LOGIN.format(login=unquote(login or "")), file=sys.stderr)
     return 0
 
 

@@ -27,10 +27,12 @@ def settings_with(*needed: str) -> Settings:
     Raises:
         WrongUsage: a field in `needed` is not set.
     """
-    settings = Settings.from_env()
+    given = settings = Settings.from_env()
     if not settings.database_url:
         settings = Settings.from_env(**development.known_settings(settings.data_dir))
     if missing := settings.missing(*needed):
+        if given.database_url or given.key_encryption_key or given.jwt_issuer:  # not beside an `onrecord dev`
+            raise WrongUsage(f"{_are(missing)} not set.")
         where = f"no `onrecord dev` (`make run`) runs in {settings.data_dir} to take them from"
         raise WrongUsage(f"{_are(missing)} not set, and {where}. {development.ELSEWHERE}")
     return settings
@@ -75,7 +77,12 @@ def for_dev(_args: argparse.Namespace) -> Settings:
 
 def for_serve(args: argparse.Namespace) -> Settings:
     """Check the settings of a node, and its ports unless it is a worker, which shares those of its parent."""
-    secret = () if Settings.from_env().jwt_jwks else ("jwt_secret",)
+    given = Settings.from_env()
+    if given.database_url and given.jwt_issuer and not given.jwt_jwks and not given.jwt_secret:
+        raise WrongUsage(
+            "Neither ONRECORD_JWT_JWKS nor ONRECORD_JWT_SECRET is set; a node needs one of them."
+        )
+    secret = () if given.jwt_jwks else ("jwt_secret",)
     settings = _check_tokens(settings_with("database_url", *secret, "key_encryption_key"))
     if settings.redis_url and settings.missing("bus_key"):
         raise WrongUsage("ONRECORD_BUS_KEY is needed with ONRECORD_REDIS_URL (openssl rand -base64 32).")

@@ -59,7 +59,10 @@ async def _unreached(settings: Settings) -> Exception | None:
             asyncio.timeout(settings.database_timeout),
             connected(settings, settings.projecting_url) as connection,
         ):
-            await require_projector(connection, own_login=bool(settings.projector_database_url))
+            await require_projector(
+                connection,
+                own_login=settings.projecting_url not in (settings.database_url, settings.session_url),
+            )
             await KeyRing(settings.key_encryption_key).require_all(connection)
     except TROUBLE as error:
         if not is_transient(error) or is_rejected(error):

@@ -99,6 +99,7 @@ class TokenVerifier:
             Unavailable: the key cannot be fetched now.
         """
         decoded = await self.read(token)
+        self._require_issuer(decoded.claims.get("iss"))
         with translated_errors():
             self._claims.validate(decoded.claims)
         check_times(decoded.claims, time.time(), self._leeway)
@@ -110,6 +111,22 @@ class TokenVerifier:
             issued_at(decoded.claims),
             self.rules.chat_word,
         )
+
+    def _require_issuer(self, issuer: object) -> None:
+        """Name both values of an issuer that differs, such as by a slash at its end.
+
+        Raises:
+            TokenInvalid: the issuer is another than the expected one.
+        """
+        if self._issuer and isinstance(issuer, str) and issuer != self._issuer:
+            # Nothing of the token is logged but what it shares with the setting.
+            near = (
+                "; it differs by a slash at its end" if issuer.rstrip("/") == self._issuer.rstrip("/") else ""
+            )
+            raise TokenInvalid(
+                problem=shortened(f"its iss is {issuer}, and {self._issuer} is expected"),
+                logged=f"invalid_claim: Invalid claim: 'iss': {self._issuer} is expected{near}",
+            )
 
     async def read(self, token: str) -> jwt.Token:
         """Return the claims of a token with a valid signature, for any issuer and audience.
