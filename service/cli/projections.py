@@ -1,4 +1,4 @@
-"""The commands of the read models: run, status, verify."""
+"""The commands of the read models: run, status, verify, rebuild."""
 
 import argparse
 import asyncio
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from migrations.privileges import require_projector
 from projections import PROJECTIONS, check
+from projections.engine import rebuild
 from projections.engine.projector import Projector
 from service.audit.proof import tree_store
 from service.audit.proof.sealer import Sealer
@@ -15,7 +16,6 @@ from service.cli.connection import connected, serializer_of
 from service.cli.preconditions import WrongUsage
 from service.config.settings import Settings
 from service.encryption.keyring import KeyRing
-from service.eventstore.readiness import PAUSE
 from service.eventstore.serializer import UnknownTopic
 from service.gateway.http.protocol import http_class
 from service.gateway.transport.problem import application
@@ -28,6 +28,9 @@ from service.observability.process import ProcessMetrics
 from service.runtime import supervise
 from service.runtime.database_retry import TROUBLE, is_rejected, is_transient
 
+PAUSE = 1.0
+"""Seconds between two attempts to reach a database that is down when the projector starts."""
+
 log = logging.getLogger("onrecord.project")
 
 
@@ -37,44 +40,53 @@ def run_projector(settings: Settings, args: argparse.Namespace) -> int:
     structured_logging.configure(settings, plain=False)
 
     async def run() -> None:
-        problem = await _unreached(settings)
         async with traced(settings) as traces:
             following = projector(settings, args.only, watch=traces.projected if traces else None)
-            await _run_with_metrics(settings, following, None if args.only else sealer(settings), problem)
+            await _run_with_metrics(settings, following, None if args.only else sealer(settings))
 
     output.run(run())
     return 0
 
 
-async def _unreached(settings: Settings) -> Exception | None:
-    """Check the schema, the projector's login and its keys; return why the database does not answer now, or None.
+async def _wait_for_database(settings: Settings) -> None:
+    """Check the schema, the projector's login and its keys as soon as the database answers.
 
     Raises:
         SchemaOutdated: the schema is not the one that this program needs.
         KeyEncryptionKeyMissing: this process lacks a key of the log.
         PrivilegesMissing: the login lacks a privilege.
     """
-    try:
-        async with (
-            asyncio.timeout(settings.database_timeout),
-            connected(settings, settings.projecting_url) as connection,
-        ):
-            await require_projector(
-                connection,
-                own_login=settings.projecting_url not in (settings.database_url, settings.session_url),
-            )
-            await KeyRing(settings.key_encryption_key).require_all(connection)
-    except TROUBLE as error:
-        if not is_transient(error) or is_rejected(error):
-            raise
-        return error
-    return None
+    waits = False
+    while True:
+        try:
+            return await _require_rights(settings)
+        except TROUBLE as error:
+            if not is_transient(error) or is_rejected(error):
+                raise
+            if not waits:
+                log.warning("task_waits", extra={"task": "project", "problem": error})
+            waits = True
+        await asyncio.sleep(PAUSE)
 
 
-async def _run_with_metrics(
-    settings: Settings, following: Projector, sealing: Sealer | None, problem: Exception | None
-) -> None:
-    """Project, with a metrics server if one is configured; first wait for the database if there is a `problem`."""
+async def _require_rights(settings: Settings) -> None:
+    """Check the schema, the projector's login and its keys.
+
+    Raises:
+        SchemaOutdated, KeyEncryptionKeyMissing, PrivilegesMissing: as in `_wait_for_database`.
+        An error of `TROUBLE`: the database did not answer.
+    """
+    async with (
+        asyncio.timeout(settings.database_timeout),
+        connected(settings, settings.projecting_url) as connection,
+    ):
+        own_login = settings.projecting_url not in (settings.database_url, settings.session_url)
+        await require_projector(connection, own_login=own_login)
+        await KeyRing(settings.key_encryption_key).require_all(connection)
+
+
+async def _run_with_metrics(settings: Settings, following: Projector, sealing: Sealer | None) -> None:
+    """Project once the database is checked; with a metrics server if one is configured."""
     process = ProcessMetrics(settings.node)
     numbers = ProjectorMetrics(runners=following.runners, sealer=sealing, damaged=following.damaged)
     exposition = Exposition(process.write, numbers.write)
@@ -83,11 +95,7 @@ async def _run_with_metrics(
             metrics_server(settings, exposition, http_class(), application),
             supervise.background(process.task_failures, pulse=process.run),
         ):
-            if problem is not None:
-                log.warning("not_ready", extra={"problem": problem})
-                while await _unreached(settings) is not None:  # noqa: ASYNC110 - the database announces nothing
-                    await asyncio.sleep(PAUSE)
-                log.warning("ready")
+            await _wait_for_database(settings)
             await project(following, sealing, process.task_failures)
 
 
@@ -132,6 +140,20 @@ def run_verify(settings: Settings, args: argparse.Namespace) -> int:
         return output.complain(
             f"The log holds {topic}, an event of a newer version: run that version's `project verify`."
         )
+
+
+def run_rebuild(settings: Settings, args: argparse.Namespace) -> int:
+    """`onrecord project rebuild`: a JSON line per projection whose rebuild is requested."""
+    _require(args.names)
+
+    async def run() -> None:
+        async with connected(settings, settings.projecting_url) as connection:
+            await rebuild.request(connection, chosen(args.names))
+        for name in args.names:
+            output.print_json({"name": name, "rebuild": "requested"})
+
+    output.run(run())
+    return 0
 
 
 def _require(names: Sequence[str]) -> None:

@@ -140,22 +140,22 @@ class RedisBus(ReceivingBackend):
         starved, as at the start of a busy machine, reads an answer too late that arrived in time. The second attempt
         decides.
         """
-        pause, is_up, is_reported = FIRST_PAUSE, False, False
+        pause, is_up, was_late = FIRST_PAUSE, False, False
 
         def connected() -> None:
-            nonlocal pause, is_up, is_reported
-            if is_reported:
+            nonlocal pause, is_up, was_late
+            if pause > FIRST_PAUSE and not was_late:
                 log.warning("bus_back", extra={"to": what})
-            pause, is_up, is_reported = FIRST_PAUSE, True, False
+            pause, is_up, was_late = FIRST_PAUSE, True, False
 
         while True:
             is_up = False
             try:
                 await work(connected)
             except TROUBLE as error:
-                was_late = isinstance(error, TimeoutError) and not is_up and pause == FIRST_PAUSE
-                if not is_reported and not was_late:
-                    is_reported = True
+                begins = pause == FIRST_PAUSE or was_late
+                was_late = pause == FIRST_PAUSE and not is_up and isinstance(error, TimeoutError)
+                if begins and not was_late:
                     log.warning("bus_lost", extra={"to": what, "problem": error})
             except Exception:
                 log.exception("bus_failed", extra={"to": what})

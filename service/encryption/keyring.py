@@ -70,7 +70,7 @@ class KeyRing:
                 encryption key in use.
         """
         owner = (person, scope)
-        if (key := self._known(owner)) is None:
+        if (key := self.known(person, scope)) is None:
             key = (await self._loader.load([(database, owner)]))[database, owner]
         if key is None:
             raise AccountErased
@@ -84,12 +84,14 @@ class KeyRing:
         Raises:
             Unavailable: the database cannot be reached.
         """
-        keys: dict[_Owner, _Found] = {(person, ""): self._known((person, "")) for person in people}
+        keys: dict[_Owner, _Found] = {(person, ""): self.known(person) for person in people}
         if missing := [owner for owner, key in keys.items() if key is None]:
             keys.update(await self._get_or_create(missing, database))
         return {person: key for (person, _), key in keys.items() if isinstance(key, PersonKey)}
 
-    def _known(self, owner: _Owner) -> PersonKey | None:
+    def known(self, person: str, scope: str = "") -> PersonKey | None:
+        """Return a person's key if it is cached, None if not."""
+        owner = (person, scope)
         if (known := self._by_owner.get(owner)) is not None:
             self._by_owner.move_to_end(owner)
         return known

@@ -136,10 +136,11 @@ class Standing(Shown, frozen=True, kw_only=True, rename="camel", omit_defaults=T
     """A person's relation to a room at a moment.
 
     `name` is the display name at that moment, unless it has been erased since (`nameErased`) or cannot be read
-    (`nameUnreadable`). `role` and `since`, the seq of the join, are present for members. Of a former member `left` is
-    the seq of the event that ended the membership, however it ended, and `ended` says how. A ban or a mute without its
-    `...Until` was for good; `ban` and `mute` say by whom. `lastRead` is the last message they had read. `erasure` is
-    present if the person had been erased by that moment.
+    (`nameUnreadable`). Members have a `role`; `since` is the seq of the join, at `sinceAt`, and `roleSince` that of the
+    event that gave the role, at `roleSinceAt`. Of a former member `left` is the seq of the event that ended the
+    membership, however it ended, and `ended` says how. A ban or a mute without its `...Until` was for good; `ban` and
+    `mute` say by whom. `lastRead` is the last message they had read. `erasure` is present if the person had been erased
+    by that moment.
     """
 
     user_id: str
@@ -148,6 +149,9 @@ class Standing(Shown, frozen=True, kw_only=True, rename="camel", omit_defaults=T
     name_unreadable: bool = False
     role: Role | None = None
     since: int | None = None
+    since_at: str | None = None
+    role_since: int | None = None
+    role_since_at: str | None = None
     left: int | None = None
     ended: Ending | None = None
     invited: bool = False
@@ -173,6 +177,7 @@ class MessageThen(Shown, frozen=True, kw_only=True, rename="camel", omit_default
     """A message as it read at a moment.
 
     `content` is null if the message was deleted by then, has been `erased` since, or is damaged (`unreadable`).
+    `deletionReason` is absent if whoever deleted the message gave none, or was erased since.
     """
 
     message_id: int
@@ -183,6 +188,8 @@ class MessageThen(Shown, frozen=True, kw_only=True, rename="camel", omit_default
     mentions: tuple[str, ...] = ()
     edited_at: str | None = None
     deleted_at: str | None = None
+    deleted_by: str | None = None
+    deletion_reason: str | None = None
     reactions: tuple[ReactionThen, ...] = ()
     pinned: bool = False
     erased: bool = False

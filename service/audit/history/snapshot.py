@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from functools import reduce
 from itertools import groupby
+from typing import Any
 
 import msgspec
 
@@ -16,6 +17,7 @@ from service.domain.account import PersonState
 from service.domain.events import (
     ENDINGS,
     MemberBanned,
+    MemberJoined,
     MemberLeft,
     MemberMuted,
     MemberRemoved,
@@ -26,10 +28,11 @@ from service.domain.events import (
     PersonNamed,
     ReadMarkerMoved,
     Recorded,
+    RoleChanged,
     RoomTopicChanged,
 )
 from service.domain.message import MessageState
-from service.domain.room import RoomState
+from service.domain.room import Member, RoomState
 from service.domain.streams import user_of
 from service.protocol.events import timestamp
 from service.protocol.room_as_of import Act, Ending, How, MessageThen, ReactionThen, SettingsThen, Standing
@@ -101,18 +104,24 @@ def settings(state: RoomState, events: Iterable[Recorded]) -> SettingsThen:
 
 
 class Acts(msgspec.Struct, frozen=True):
-    """What ended memberships, banned and muted people, by user id: of each kind the last."""
+    """What began and ended memberships, gave roles, banned and muted people, by user id: of each kind the last."""
 
+    joins: dict[str, Recorded]
+    roles: dict[str, Recorded]
     endings: dict[str, Ending]
     bans: dict[str, Act]
     mutes: dict[str, Act]
 
 
 def _acts(state: RoomState, events: Iterable[Recorded]) -> Acts:
-    """Return what put people out of a room or muted them, from its state and the events that it was folded from."""
-    found = Acts({}, {}, {})
+    """Return what happened to people in a room, from its state and the events that it was folded from."""
+    found = Acts({}, {}, {}, {}, {})
     for recorded in events:
         event = recorded.event
+        if isinstance(event, MemberJoined):
+            found.joins[event.user] = recorded
+        if isinstance(event, MemberJoined | RoleChanged):
+            found.roles[event.user] = recorded
         if isinstance(event, ENDINGS) and state.left.get(event.user) == recorded.seq:
             found.endings[event.user] = _ending(recorded, event)
         if isinstance(event, MemberBanned):
@@ -167,8 +176,7 @@ def _standing(state: RoomState, user: str, people: PeopleAsOf, acts: Acts, at: d
         name=people.names.get(user),
         name_erased=user in people.erased_names,
         name_unreadable=user in people.damaged_names,
-        role=member.role if member else None,
-        since=member.since if member else None,
+        **(_membership(member, acts.joins.get(user), acts.roles.get(user)) if member else {}),
         left=left,
         ended=acts.endings.get(user),
         invited=invited,
@@ -182,6 +190,17 @@ def _standing(state: RoomState, user: str, people: PeopleAsOf, acts: Acts, at: d
         last_read_at=_time(marker.at) if marker else None,
         erasure=people.erasures.get(user),
     )
+
+
+def _membership(member: Member, joined: Recorded | None, role: Recorded | None) -> dict[str, Any]:
+    """Return what a standing says of a membership; the events are None if they cannot be read."""
+    return {
+        "role": member.role,
+        "since": member.since,
+        "since_at": timestamp(joined.at) if joined else None,
+        "role_since": role.seq if role else None,
+        "role_since_at": timestamp(role.at) if role else None,
+    }
 
 
 def messages(events: Iterable[Recorded], pinned: frozenset[int]) -> list[MessageThen]:
@@ -201,7 +220,7 @@ def _message(number: int, events: list[Recorded], *, pinned: bool) -> MessageThe
     if not isinstance(posted.event, MessagePosted):
         return None
     texts = [event for event in events if isinstance(event.event, MessagePosted | MessageEdited)]
-    deleted = (timestamp(event.at) for event in events if isinstance(event.event, MessageDeleted))
+    deletion = next((event for event in events if isinstance(event.event, MessageDeleted)), None)
     return MessageThen(
         message_id=number,
         user_id=posted.event.author,
@@ -210,7 +229,9 @@ def _message(number: int, events: list[Recorded], *, pinned: bool) -> MessageThe
         reply_to=posted.event.reply_to,
         mentions=posted.event.mentions,
         edited_at=_time(texts[-1].at) if len(texts) > 1 else None,
-        deleted_at=next(deleted, None),
+        deleted_at=timestamp(deletion.at) if deletion else None,
+        deleted_by=deletion.by if deletion else None,
+        deletion_reason=deletion.event.reason if deletion else None,  # type: ignore[attr-defined] # a MessageDeleted
         reactions=tuple(
             ReactionThen(emoji=emoji, user_ids=users) for emoji, users in state.reactions.items()
         ),

@@ -61,6 +61,7 @@ def view_text(view: PersonView, names: Names) -> bytes:
         "",
         "Connections",
         *(map(_session, view.sessions) if view.sessions else ["  none"]),
+        *([f"  connections that were sent nothing of this room: {view.silent}"] if view.silent else []),
     ]
     return _joined(lines)
 
@@ -143,12 +144,14 @@ def _message(message: MessageThen, names: Names) -> str:
     ]
     head = f"{message.message_id:>6}  {when(message.at)}  {who(message.user_id, names)}"
     about = f"  [{'; '.join(notes)}]" if notes else ""
-    return f"{head}: {_content(message)}{about}"
+    return f"{head}: {_content(message, names)}{about}"
 
 
-def _content(message: MessageThen) -> str:
+def _content(message: MessageThen, names: Names) -> str:
     if message.deleted_at:
-        return f"(deleted {when(message.deleted_at)})"
+        by = f" by {who(message.deleted_by, names)}" if message.deleted_by else ""
+        reason = f": {printable(message.deletion_reason)}" if message.deletion_reason else ""
+        return f"(deleted {when(message.deleted_at)}{by}{reason})"
     if message.erased:
         return "(erased or expired)"
     return "(unreadable)" if message.content is None else printable(message.content)
@@ -181,7 +184,7 @@ def _standing(standing: Standing | None, names: Names) -> str:
         return "none"
     ban, mute, erasure = standing.ban, standing.mute, standing.erasure
     parts = [
-        *([f"{standing.role} since event {standing.since}"] if standing.role else []),
+        *_membership(standing),
         *_ending(standing, names),
         *(["invited"] if standing.invited else []),
         *([_ban(standing, ban, names)] if ban and not _ended_by_ban(standing) else []),
@@ -191,6 +194,19 @@ def _standing(standing: Standing | None, names: Names) -> str:
         *(["name erased since"] if standing.name_erased and not erasure else []),
     ]
     return ", ".join(parts) or "none"
+
+
+def _membership(standing: Standing) -> list[str]:
+    if standing.role is None:
+        return []
+    since = [_since(standing.role, standing.role_since or standing.since, standing.role_since_at)]
+    if standing.role_since != standing.since and standing.role_since is not None:
+        since.append(_since("member", standing.since, standing.since_at))
+    return since
+
+
+def _since(role: str, event: int | None, at: str | None) -> str:
+    return f"{role} since {when(at)} (event {event})" if at else f"{role} since event {event}"
 
 
 def _ended_by_ban(standing: Standing) -> bool:
@@ -233,13 +249,18 @@ def _until(time: str | None) -> str:
 
 
 def _session(session: SessionThen) -> str:
-    end = f"to {when(session.closed_at)}" if session.closed_at else "(still open then)"
+    end = "(still open then)"
+    if session.closed_at:
+        code = f", code {session.code}" if session.code else ""
+        end = f"to {when(session.closed_at)} (ended: {session.reason}{code})"
     sent = (
         "it is not known what it was sent"
         if session.written is None
         else f"was sent: {_events(session.written)}"
     )
-    return f"  {when(session.opened_at)} {end}, node {session.node}, {session.state}; {sent}"
+    known = [part for part in (session.address, session.client and printable(session.client)) if part]
+    source = f", from {', '.join(known)}" if known else ""
+    return f"  {when(session.opened_at)} {end}{source}, node {session.node}, {session.state}; {sent}"
 
 
 def _events(stretches: Sequence[Stretch]) -> str:

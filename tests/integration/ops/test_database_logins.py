@@ -1,6 +1,7 @@
 """The SQL of the deployment guide, executed literally on real clusters: installations run, and logs are protected."""
 
 import asyncio
+import json
 import re
 import subprocess
 import tempfile
@@ -108,8 +109,9 @@ class Installation:
             await ann.post("general", "hello")
             while (await run(env, "audit", "checkpoint"))[0]:
                 await asyncio.sleep(0.1)
+            code, line, _ = await run(env, "project", "rebuild", "messages")
+            assert (code, json.loads(line)) == (0, {"name": "messages", "rebuild": "requested"})
             with psycopg.connect(self.database.worker_url, autocommit=True) as worker:
-                worker.execute("INSERT INTO notification_tracking VALUES ('messages_v2_again', 0)")
                 while worker.execute(
                     "SELECT FROM notification_tracking WHERE application_name = 'messages_v2_again'"
                 ).fetchone():
@@ -233,7 +235,7 @@ async def test_roles_that_exist_and_an_owner_that_may_not_create_roles(bare: Clu
 
 async def test_a_dump_is_restored_without_a_superuser(bare: Cluster, tmp_path: Path) -> None:
     guide = (ROOT / "docs" / "guides" / "back-up-and-restore.md").read_text(encoding="utf-8")
-    exchange, before, after = re.findall(r"```sql\n(.*?)```", guide, re.DOTALL)
+    create, exchange, before, after = re.findall(r"```sql\n(.*?)```", guide, re.DOTALL)
     bare.run(f"CREATE ROLE {ADMINISTRATOR} LOGIN CREATEROLE CREATEDB PASSWORD '{PASSWORD}'")
     bare.run(block(MANAGED), ADMINISTRATOR)
     installation = Installation(bare)
@@ -260,6 +262,7 @@ async def test_a_dump_is_restored_without_a_superuser(bare: Cluster, tmp_path: P
         entries.write_text("".join(line for line in lines if " SCHEMA - read_models " not in line))
         tool("pg_restore", "--exit-on-error", "-L", entries, "--dbname", beside, dump)
         owner.execute(after.encode())
+        owner.execute(create.partition(";")[2].encode())  # the rights to connect
     logins = "onrecord_owner, onrecord_app, onrecord_worker"
     bare.run(f"GRANT {logins} TO CURRENT_USER", ADMINISTRATOR)
     with psycopg.connect(installation.database.app_url):  # a node that still runs

@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -237,3 +238,29 @@ async def test_a_read_only_database_makes_a_node_unready_and_is_no_fault(
         async with client(late.url, "bob") as bob:
             await bob.join("general")
             await bob.post("general", "again")
+
+
+@pytest.mark.logs("task_waits")
+@pytest.mark.parametrize("version", [newest(), "0001_log"])
+async def test_a_projector_started_before_its_database_checks_the_schema(
+    database: Database, version: str
+) -> None:
+    address = urlsplit(database.worker_url)
+    proxy = Proxy(str(address.hostname), int(address.port or 0))
+    await proxy.listen()
+    proxy.refuse()  # nothing listens on its port now
+    url = database.worker_url.replace(f":{address.port}/", f":{proxy.port}/")
+    with psycopg.connect(database.owner_url) as owner:
+        owner.execute("UPDATE alembic_version SET version_num = %s", [version])
+    env = environment(database, ONRECORD_PROJECTOR_DATABASE_URL=url)
+    async with AsyncExitStack() as stack, running(env, "project", "run") as projector:
+        stack.push_async_callback(proxy.close)
+        await until(lambda: any("task_waits" in line for line in projector.words))
+        await proxy.restore()
+        if version == newest():
+            await until(lambda: any("projection_leads" in line for line in projector.words))
+            assert await projector.stop() == 0
+        else:
+            assert await projector.process.wait() == 2
+            sentence = f"The database's schema is at {version}, {newest()} is needed"
+            await until(lambda: sentence in "".join(projector.words))

@@ -69,7 +69,7 @@ async def test_a_projector_ends_with_2_when_the_log_becomes_available(
         proxy.refuse()
         env = with_key(database, OTHER, ONRECORD_PROJECTOR_DATABASE_URL=url)
         async with running(env, "project", "run") as outsider:
-            await until(lambda: any("not_ready" in line for line in outsider.words))
+            await until(lambda: any("task_waits" in line for line in outsider.words))
             await proxy.restore()
             assert await outsider.process.wait() == 2
         assert SENTENCE + "\n" in outsider.words
@@ -84,7 +84,7 @@ async def test_a_projector_that_starts_before_its_database_projects(
         proxy.refuse()
         env = environment(database, ONRECORD_PROJECTOR_DATABASE_URL=url)
         async with running(env, "project", "run") as projector:
-            await until(lambda: any("not_ready" in line for line in projector.words))
+            await until(lambda: any("task_waits" in line for line in projector.words))
             await proxy.restore()
             await until(
                 lambda: stored(database, "SELECT FROM read_models.messages_v2 WHERE content = 'sealed'")

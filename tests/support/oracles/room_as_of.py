@@ -97,8 +97,10 @@ def membership(mine: list[Recorded]) -> dict[str, Any]:
         elif before is not None and isinstance(before.event, log_of.MemberJoined):
             inside, gone = None, step
     if inside is not None:
-        roles = [cast("Any", r.event).role for r in mine if hasattr(r.event, "role") and r.seq >= inside.seq]
-        return {"role": roles[-1], "since": inside.seq}
+        given = [r for r in mine if hasattr(r.event, "role") and r.seq >= inside.seq][-1]
+        since = {"since": inside.seq, "sinceAt": _time(inside.at)}
+        role = {"role": cast("Any", given.event).role, "roleSince": given.seq, "roleSinceAt": _time(given.at)}
+        return {**role, **since}
     return {"left": gone.seq, "ended": {"how": how(gone), **act(gone)}} if gone is not None else {}
 
 
@@ -122,12 +124,16 @@ def sentence(
 
 
 def messages(until: list[Recorded], name: str) -> list[dict[str, Any]]:
-    return [message(row) for row in read_models.messages_of(until, name)]
+    own = [r for r in until if r.stream == room_stream(name)]
+    deletions = {r.event.message: r for r in own if isinstance(r.event, log_of.MessageDeleted)}
+    return [message(row, deletions.get(row.id)) for row in read_models.messages_of(until, name)]
 
 
-def message(row: MessageRow) -> dict[str, Any]:
-    """Return a message of the read model in the auditor's form."""
+def message(row: MessageRow, deletion: Recorded | None) -> dict[str, Any]:
+    """Return a message of the read model in the auditor's form, with the event that deleted it."""
     optional = {
+        "deletedBy": deletion and deletion.by,
+        "deletionReason": deletion and cast("Any", deletion.event).reason,
         "replyTo": row.reply_to,
         "mentions": list(row.mentions),
         "editedAt": row.edited_at and _time(row.edited_at),

@@ -1,10 +1,11 @@
 """Text of the audit for people: how a person's membership of a room ended, and by whom."""
 
+import msgspec
 import pytest
 
-from service.audit.history.text import view_text
-from service.protocol.audit import PersonView
-from service.protocol.room_as_of import Act, Ending, How, Standing
+from service.audit.history.text import _item, _session, view_text
+from service.protocol.audit import PersonView, SessionThen, Stretch
+from service.protocol.room_as_of import Act, Ending, How, MessageThen, Standing
 
 NAMES = {"bob": "Bob", "alice": "Alice Ng"}
 
@@ -34,6 +35,13 @@ BY_ALICE = "by Alice Ng (alice) on 2026-11-27 08:43:21 UTC"
     ("standing", "text"),
     [
         (Standing(user_id="bob", role="member", since=3), "member since event 3"),
+        (
+            Standing(
+                user_id="bob", role="moderator", since=3, since_at="2026-11-26T08:43:21.000000Z",
+                role_since=9, role_since_at="2026-11-27T08:43:21.000000Z",
+            ),
+            "moderator since 2026-11-27 08:43:21 UTC (event 9), member since 2026-11-26 08:43:21 UTC (event 3)",
+        ),
         (
             Standing(user_id="bob", left=7, ended=ended("left", "bob")),
             "left on 2026-11-26 08:43:21 UTC (event 7)",
@@ -85,3 +93,26 @@ def test_an_erased_person_is_named_as_erased() -> None:
     )  # fmt: skip
     lines = view_text(view, {}).decode().splitlines()
     assert lines[1] == "  erased by os:root on 2026-11-27 08:43:21 UTC"
+
+
+def test_a_deleted_message_says_who_deleted_it_and_why() -> None:
+    message = MessageThen(
+        message_id=4, user_id="bob", at="2026-11-26T08:43:21.000000Z", content=None,
+        deleted_at="2026-11-27T08:43:21.000000Z", deleted_by="alice", deletion_reason="Insult\n",
+    )  # fmt: skip
+    (line,) = _item(message, NAMES)
+    assert line.endswith("Bob (bob): (deleted 2026-11-27 08:43:21 UTC by Alice Ng (alice): Insult\\n)")
+    (line,) = _item(msgspec.structs.replace(message, deletion_reason=None), NAMES)
+    assert line.endswith("by Alice Ng (alice))")
+
+
+def test_a_connection_says_from_where_it_came_and_how_it_ended() -> None:
+    session = SessionThen(
+        session="a", node="one", address="192.0.2.7", client="Fire\nfox", opened_at="2026-11-26T08:43:21.000000Z",
+        closed_at="2026-11-26T08:44:21.000000Z", reason="too slow", code=4008, state="closed",
+        written=(Stretch(first=1, last=2),),
+    )  # fmt: skip
+    assert _session(session) == (
+        "  2026-11-26 08:43:21 UTC to 2026-11-26 08:44:21 UTC (ended: too slow, code 4008), "
+        "from 192.0.2.7, Fire\\nfox, node one, closed; was sent: events 1 to 2"
+    )
