@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from migrations.privileges import PROJECTOR, lacking, lacking_of_node, seals
+from migrations.roles import PREFIX
 from service.config.settings import Settings
 from service.doctor.finding import Finding, fail, ok, warn
 
@@ -64,6 +65,12 @@ async def powers(connection: Any, settings: Settings) -> AsyncIterator[Finding]:
             "powers",
             f"{others} can connect and {have} the roles of this installation, which other databases of this cluster "
             "use too: REVOKE CONNECT ON this database FROM PUBLIC, and GRANT it to the logins of this installation.",
+        )
+    if neighbours := await connection.fetchval(_NEIGHBOURS, await connection.fetchval(PREFIX)):
+        yield warn(
+            "powers",
+            f"PUBLIC may connect to this database, and the cluster has other installations ({neighbours}): REVOKE "
+            "CONNECT ON this database FROM PUBLIC, and GRANT it to the logins of this installation.",
         )
 
 
@@ -127,6 +134,15 @@ _STRANGERS = """
         AND has_database_privilege(login.oid, current_database(), 'CONNECT')
         AND EXISTS (SELECT FROM pg_shdepend d WHERE d.refclassid = 'pg_authid'::regclass AND d.refobjid = job.oid
             AND d.dbid NOT IN (0, (SELECT oid FROM pg_database WHERE datname = current_database())))
+"""
+# The prefixes of other installations that this cluster has roles of, if every login may connect here.
+_NEIGHBOURS = """
+    SELECT string_agg(DISTINCT left(rolname, -length('_sealer')), ', ') FROM pg_roles sealer, pg_database d
+    WHERE d.datname = current_database() AND right(rolname, 7) = '_sealer' AND NOT rolcanlogin
+        AND left(rolname, -length('_sealer')) <> coalesce($1, 'onrecord')
+        AND EXISTS (SELECT FROM pg_roles WHERE rolname = left(sealer.rolname, -length('_sealer')) || '_definer')
+        AND EXISTS (SELECT FROM aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a
+            WHERE a.grantee = 0 AND a.privilege_type = 'CONNECT')
 """
 _FUNCTIONS = """
     SELECT format('%s %s', p.oid::regprocedure, wrong.how) AS problem

@@ -264,3 +264,47 @@ async def test_a_projector_started_before_its_database_checks_the_schema(
             assert await projector.process.wait() == 2
             sentence = f"The database's schema is at {version}, {newest()} is needed"
             await until(lambda: sentence in "".join(projector.words))
+
+
+async def test_a_changed_password_is_an_outage_and_no_fault(database: Database) -> None:
+    """Neither process logs a failure, which every test checks; at a start the same is a wrong setting."""
+    login = sql.Identifier(name := f"login_{uuid4().hex[:8]}")
+    with psycopg.connect(database.superuser_url, autocommit=True) as superuser:
+
+        def set_password(password: str) -> None:
+            superuser.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(login, sql.Literal(password)))
+            superuser.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", [name]
+            )
+
+        superuser.execute(
+            sql.SQL(
+                "CREATE ROLE {} LOGIN PASSWORD 'first' IN ROLE onrecord_node, onrecord_projector, onrecord_sealer"
+            ).format(login)
+        )
+        host = urlsplit(database.app_url).netloc.partition("@")[2]
+        url = f"postgresql://{name}:first@{host}/{database.name}"
+        env = environment(
+            database,
+            ONRECORD_DATABASE_URL=url,
+            ONRECORD_PROJECTOR_DATABASE_URL=url,
+            ONRECORD_DATABASE_TIMEOUT="1",
+        )
+
+        async def is_ready(node: Process, *answer: object) -> bool:
+            return await readiness(node) == answer
+
+        try:
+            async with running(env, "serve") as node, running(env, "project", "run") as projector:
+                await until(lambda: is_ready(node, 200, "ok"))
+                await until(lambda: any("sealer_leads" in line for line in projector.words))
+                set_password("second")
+                await until(lambda: is_ready(node, 503, "unreachable"))
+                await until(lambda: any("projection_waits" in line for line in projector.words))
+                for command in (["serve"], ["project", "run"]):
+                    assert (await run(env, *command))[0] == 3
+                set_password("first")
+                await until(lambda: is_ready(node, 200, "ok"))
+        finally:
+            superuser.execute(sql.SQL("DROP OWNED BY {}").format(login))
+            superuser.execute(sql.SQL("DROP ROLE {}").format(login))

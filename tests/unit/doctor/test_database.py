@@ -168,6 +168,33 @@ async def test_a_login_of_nodes_that_may_seal_is_found_beside_a_projectors_own(d
     assert said(await examine(database), "powers")[0] is Level.OK
 
 
+async def test_a_database_open_to_the_logins_of_other_installations_is_found(
+    database: Database, owner: "psycopg.Connection[Any]"
+) -> None:
+    prefix = f"other_{uuid4().hex[:8]}"
+    names = [sql.Identifier(f"{prefix}_{job}") for job in ("sealer", "definer")]
+    for name in names:
+        owner.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(name))
+    try:
+        words = [each.words for each in (await examine(database))["powers"]]
+        assert any(
+            f"PUBLIC may connect to this database, and the cluster has other installations ({prefix})" in one
+            for one in words
+        )
+        owner.execute(
+            sql.SQL("REVOKE CONNECT ON DATABASE {} FROM PUBLIC").format(sql.Identifier(database.name))
+        )
+        owner.execute(
+            sql.SQL("GRANT CONNECT ON DATABASE {} TO onrecord_app, onrecord_worker").format(
+                sql.Identifier(database.name)
+            )
+        )
+        assert not any("PUBLIC" in each.words for each in (await examine(database))["powers"])
+    finally:
+        for name in names:
+            owner.execute(sql.SQL("DROP ROLE {}").format(name))
+
+
 async def test_the_projectors_login_in_the_place_of_the_nodes_is_named(database: Database) -> None:
     found = await examine(
         database, ONRECORD_DATABASE_URL=database.worker_url, ONRECORD_PROJECTOR_DATABASE_URL=""
