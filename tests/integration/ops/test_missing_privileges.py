@@ -109,7 +109,7 @@ async def test_a_database_without_the_schema_is_named_in_one_sentence(
     assert {line for line in problem.splitlines() if not line.startswith("{")} == {sentence}
 
 
-async def test_a_node_with_the_projectors_login_ends_with_2_and_names_what_it_lacks(
+async def test_a_node_with_the_projectors_login_names_what_it_lacks(
     database: Database,
 ) -> None:
     swapped = environment(
@@ -125,7 +125,7 @@ async def test_a_node_with_the_projectors_login_ends_with_2_and_names_what_it_la
         assert "DATABASE_URL" in sentence
 
 
-async def test_a_node_with_the_projectors_login_ends_when_the_log_becomes_available(
+async def test_a_node_with_the_projectors_login_ends_once_the_log_is_there(
     database: Database,
 ) -> None:
     async with proxied(database.worker_url, Proxy) as (proxy, url):
@@ -146,7 +146,7 @@ async def test_a_projector_without_its_setting_names_the_setting_first(database:
     )
 
 
-async def test_migrate_names_a_login_that_does_not_exist_in_a_migrated_database(database: Database) -> None:
+async def test_migrate_names_a_missing_login_in_a_migrated_database(database: Database) -> None:
     missing = database.app_url.replace("onrecord_app:", "nobody_has_made:")
     code, out, problem = await run(environment(database, ONRECORD_DATABASE_URL=missing), "migrate")
     assert (code, out) == (2, "")
@@ -213,7 +213,7 @@ async def readiness(node: Process) -> tuple[int, str]:
         return answer.status_code, answer.json()["log"]
 
 
-async def test_a_read_only_database_makes_a_node_unready_and_is_no_fault(
+async def test_a_read_only_database_is_an_outage_and_no_fault(
     database: Database, read_only: Callable[[bool], None]
 ) -> None:
     """Neither process logs a failure, which every test checks."""
@@ -301,7 +301,7 @@ async def test_a_changed_password_is_an_outage_and_no_fault(database: Database) 
                 set_password("second")
                 await until(lambda: is_ready(node, 503, "unreachable"))
                 await until(lambda: any("projection_waits" in line for line in projector.words))
-                for command in (["serve"], ["project", "run"]):
+                for command in (["serve"], ["serve", "--workers", "2"], ["project", "run"]):
                     assert (await run(env, *command))[0] == 3
                 set_password("first")
                 await until(lambda: is_ready(node, 200, "ok"))

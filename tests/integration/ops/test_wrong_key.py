@@ -92,7 +92,7 @@ async def test_a_projector_that_starts_before_its_database_projects(
 
 
 @pytest.mark.logs("key_not_created", "unreadable_event")
-async def test_of_two_keys_on_an_empty_log_the_first_one_in_use_is_the_only_one(
+async def test_of_two_keys_on_an_empty_log_the_first_in_use_is_the_only_one(
     node: Process, database: Database
 ) -> None:
     """Both nodes start while the log is empty: nothing shows yet which of them has the wrong key."""
@@ -110,7 +110,7 @@ async def test_of_two_keys_on_an_empty_log_the_first_one_in_use_is_the_only_one(
 
 
 @pytest.mark.logs("unreadable_event")
-async def test_during_a_rotation_both_orders_serve_and_the_old_key_alone_does_not(
+async def test_during_a_rotation_both_orders_serve_and_the_old_key_does_not(
     node: Process, database: Database
 ) -> None:
     await post(node, "alice", "old")

@@ -157,7 +157,7 @@ async def test_one_login_for_nodes_and_sealing_is_found(database: Database) -> N
     assert words.startswith("onrecord_app serves and seals, ")
 
 
-async def test_a_login_of_nodes_that_may_seal_is_found_beside_a_projectors_own(database: Database) -> None:
+async def test_a_login_of_nodes_that_may_seal_is_found(database: Database) -> None:
     migrate(database.owner_url, database.app_url, database.app_url)
     try:
         level, words = said(await examine(database), "powers")
@@ -168,7 +168,7 @@ async def test_a_login_of_nodes_that_may_seal_is_found_beside_a_projectors_own(d
     assert said(await examine(database), "powers")[0] is Level.OK
 
 
-async def test_a_database_open_to_the_logins_of_other_installations_is_found(
+async def test_a_database_open_to_other_installations_is_found(
     database: Database, owner: "psycopg.Connection[Any]"
 ) -> None:
     prefix = f"other_{uuid4().hex[:8]}"

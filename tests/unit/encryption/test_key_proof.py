@@ -150,7 +150,7 @@ async def test_a_projector_with_the_old_key_stores_no_null_during_a_rotation(
     assert None not in await project(here, NEW)
 
 
-async def test_of_rings_that_create_the_first_keys_at_once_one_key_encryption_key_wins(
+async def test_of_rings_that_create_first_keys_at_once_one_wins(
     database: Database,
 ) -> None:
     async with asyncpg.create_pool(database.app_url, min_size=0, max_size=8) as pool:
@@ -168,7 +168,7 @@ async def test_of_rings_that_create_the_first_keys_at_once_one_key_encryption_ke
                     await ring.require_all(pool)
 
 
-async def test_a_process_without_a_key_in_use_still_gets_the_keys_that_it_opens(here: World) -> None:
+async def test_a_process_that_lacks_a_key_gets_the_keys_that_it_opens(here: World) -> None:
     await said_with(here, NEW + OLD, "erin")
     outdated = KeyRing(OLD)
     assert (await outdated.of_people([*USERS, "frank"], here.node.pool)).keys() == set(USERS)
