@@ -17,7 +17,7 @@ from service.cli.preconditions import WrongUsage
 from service.config.settings import Settings
 from service.encryption.keyring import KeyRing
 from service.eventstore.serializer import UnknownTopic
-from service.gateway.http.protocol import http_class
+from service.gateway.http.first_request import http_class
 from service.gateway.transport.problem import application
 from service.node.projector import ProjectorMetrics, chosen, project, projector, sealer
 from service.node.traces import traced

@@ -12,7 +12,7 @@ import uvicorn
 from starlette.middleware import Middleware
 
 from service.config.settings import Settings
-from service.gateway.http.protocol import TimedHttpProtocol, http_class
+from service.gateway.http.first_request import FirstRequest, http_class
 from service.gateway.http.request import MAX_BODY
 from service.gateway.native.endpoint import PATH as NATIVE_PATH
 from service.gateway.session.drain import drain
@@ -34,7 +34,7 @@ MIN_REQUEST_TIMEOUT = 0.2
 log = logging.getLogger("onrecord.app")
 
 
-def http_of(gateway: Gateway) -> type[TimedHttpProtocol]:
+def http_of(gateway: Gateway) -> type[FirstRequest]:
     """Return the class of a node's HTTP connections."""
     return http_class(
         cut=gateway.counters.requests,
