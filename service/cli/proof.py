@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import asyncpg
 import msgspec
 
 from service.audit.export.export import CannotExport, Progress, export
@@ -59,11 +60,21 @@ def run_keys(settings: Settings, args: argparse.Namespace) -> int:
     async def run() -> int:
         async with _connected(settings, settings.projecting_url if args.rotate else None) as connection:
             if args.rotate:
-                await signing_keys.rotate(connection, settings.key_encryption_key)
+                await _rotate(connection, settings)
             keys = await signing_keys.load(connection, settings.key_encryption_key)
         return print_text("".join(f"{key.verifier}\n" for key in keys)) if keys else complain(_NOTHING)
 
     return _run(run())
+
+
+async def _rotate(connection: "Connection", settings: Settings) -> None:
+    try:
+        await signing_keys.rotate(connection, settings.key_encryption_key)
+    except asyncpg.InsufficientPrivilegeError as problem:
+        advice = (
+            "ONRECORD_PROJECTOR_DATABASE_URL has to be set to the projector's login, which makes signing keys"
+        )
+        raise WrongUsage(f"{advice}: {problem}.") from problem
 
 
 def run_verify(settings: Settings, args: argparse.Namespace) -> int:

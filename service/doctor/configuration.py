@@ -25,6 +25,9 @@ def _needed(settings: Settings) -> Iterator[Finding]:
 
 
 def _tokens(settings: Settings) -> Iterator[Finding]:
+    if "," in settings.jwt_secret:
+        words = "ONRECORD_JWT_SECRET contains a comma, and is one secret as a whole"
+        yield warn("tokens", f"{words}: to change the secret, replace it.")
     loose = settings.missing("jwt_issuer", "jwt_audience")
     if loose and settings.jwt_secret:
         words = (

@@ -154,6 +154,7 @@ class TokenVerifier:
     async def _verify(self, token: str) -> "_Verified":
         read, key = await self._read(token)
         claims = read.claims
+        self._require_issuer(claims.get("iss"))
         with translated_errors():
             self._claims.validate(claims)
         check_times(claims, time.time(), self._leeway)
@@ -168,6 +169,22 @@ class TokenVerifier:
         times = {name: claims[name] for name in TIMES if name in claims}
         header = self._header(token)
         return _Verified((header.algorithm, header.key_id), key, times, identity)
+
+    def _require_issuer(self, issuer: object) -> None:
+        """Name both values of an issuer that differs, such as by a slash at its end.
+
+        Raises:
+            TokenInvalid: the issuer is another than the expected one.
+        """
+        if self._issuer and isinstance(issuer, str) and issuer != self._issuer:
+            # Nothing of the token is logged but what it shares with the setting.
+            near = (
+                "; it differs by a slash at its end" if issuer.rstrip("/") == self._issuer.rstrip("/") else ""
+            )
+            raise TokenInvalid(
+                problem=shortened(f"its iss is {issuer}, and {self._issuer} is expected"),
+                logged=f"invalid_claim: Invalid claim: 'iss': {self._issuer} is expected{near}",
+            )
 
     async def read(self, token: str) -> jwt.Token:
         """Return the claims of a token with a valid signature, for any issuer and audience.

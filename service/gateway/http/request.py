@@ -143,6 +143,8 @@ def parameters(request: Request, query: type[T]) -> T:
 async def body(request: Request, kind: type[T]) -> T:
     """Return the JSON object in a request's body, parsed as strictly as frames (`service.protocol.strict_json`).
 
+    An empty body is an empty object: no field is required of some.
+
     Raises:
         HTTPException: the body is longer than `MAX_BODY` bytes, or the client closed before its end.
         Malformed: the body is not strict JSON, or not an object of that kind.
@@ -158,7 +160,7 @@ async def body(request: Request, kind: type[T]) -> T:
             400
         ) from error  # uvicorn drops the response; another exception is logged as an error
     try:
-        value = parse_json(read.decode())
+        value = parse_json(read.decode()) if read else {}
     except (NotJson, UnicodeDecodeError) as error:
         raise Malformed(problem="The body is not valid JSON.") from error
     check_strings(value, "$")
