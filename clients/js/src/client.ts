@@ -53,7 +53,7 @@ export interface ClientEvents {
 }
 
 const KEEP = 10_000;
-const LIST_MS = 3_000; // for which `connect` and `join` wait for the list of rooms
+const LIST_MS = 1_500; // for which `connect` and `join` wait for the list of rooms
 
 export class OnRecord extends Emitter<ClientEvents> {
   #connection: Connection;

@@ -1,0 +1,22 @@
+"""The package of the JavaScript client, made once, and a proxy before the node."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.support.javascript.package import Package, package
+from tests.support.processes.processes import Process
+from tests.support.servers.proxies import Proxy, proxied
+
+
+@pytest.fixture
+async def made() -> Package:
+    """The package as it is published."""
+    return await package()
+
+
+@pytest.fixture
+async def network(node: Process) -> AsyncIterator[tuple[Proxy, str]]:
+    """A proxy, and the address of the native endpoint behind it."""
+    async with proxied(node.url, Proxy) as (proxy, url):
+        yield proxy, url
