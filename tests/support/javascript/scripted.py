@@ -11,6 +11,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 Frame = dict[str, Any]
+LOST = 1006
 EPOCH = "0e7d3b52-7d34-44ac-9d0c-51f1f7a1c001"
 
 
@@ -28,8 +29,11 @@ class Connection:
         await self._socket.send(json.dumps({"type": kind, **fields}))
 
     async def close(self, code: int) -> None:
-        """Close the connection with a code."""
-        await self._socket.close(code)
+        """Close the connection with a code; with 1006 as if the network had."""
+        if code == LOST:
+            self._socket.transport.abort()
+        else:
+            await self._socket.close(code)
 
     async def receives(self, kind: str, number: int = 1, **fields: Any) -> Frame:
         """Wait for the `number`th frame of a type with these fields."""
