@@ -10,8 +10,7 @@ import { readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { pathToFileURL } from "node:url";
 
-const here = (path) => new URL(path, import.meta.url).href;
-const load = (given, otherwise) => import(given ? pathToFileURL(given).href : here(otherwise));
+const load = (given, otherwise) => import(given ? pathToFileURL(given).href : new URL(otherwise, import.meta.url).href);
 
 /** A clock that `skip` advances: timers that are due then fire, as after sleep. */
 const real = { now: Date.now, set: globalThis.setTimeout, clear: globalThis.clearTimeout };
@@ -69,7 +68,7 @@ function fileStorage(path) {
 const write = (line) => process.stdout.write(`${JSON.stringify(line)}\n`);
 const plainError = ({ code = "unknown", message, retryable = false }) => ({ code, message, retryable });
 const plainMessage = ({ messageId, seq, userId, content, pending, failed }) =>
-  ({ messageId, seq, userId, content, ...(pending && { pending }), ...(failed && { failed: plainError(failed) }) });
+  ({ messageId, seq, userId, content, ...(pending && { pending }), ...(failed && { failed: true }) });
 
 const EVENTS = ["message", "change", "member", "typing", "receipt", "reset"];
 let chat;

@@ -63,6 +63,7 @@ export class OnRecord extends Emitter<ClientEvents> {
   #views = new Map<string, Room>();
   #host: RoomHost;
   #userId = "";
+  #end: OnRecordError | undefined;
   #overview: readonly RoomOverview[] | undefined;
   #announced = false;
   #opening: { promise: Promise<void>; resolve(): void; reject(error: OnRecordError): void } | undefined;
@@ -137,7 +138,7 @@ export class OnRecord extends Emitter<ClientEvents> {
   }
 
   async #join(roomId: string): Promise<Room> {
-    if (this.state === "closed") throw closed();
+    if (this.state === "closed") throw this.#ended();
     const wasMember = this.#rooms.isMember(roomId);
     await this.#rooms.join(roomId);
     const room = this.#view(roomId);
@@ -156,7 +157,7 @@ export class OnRecord extends Emitter<ClientEvents> {
 
   /** Sends any command of the protocol; resolves with its ack. It is sent again after a reconnect, with the same ref. */
   command<K extends keyof CommandTable>(type: K, fields: Fields<K>): Promise<Acks[K]> {
-    if (this.state === "closed") return quiet(Promise.reject(closed()));
+    if (this.state === "closed") return quiet(Promise.reject(this.#ended()));
     const { ref, ...rest } = fields as { ref?: string };
     return quiet(this.#commands.send(type, rest, { ref }) as unknown as Promise<Acks[K]>);
   }
@@ -173,11 +174,11 @@ export class OnRecord extends Emitter<ClientEvents> {
     if (frame.userId !== this.#userId && this.#userId) this.#forget();
     this.#userId = frame.userId;
     this.#commands.resume();
-    this.#rooms.connected(frame);
+    const listed = this.#rooms.connected(frame);
     void this.#sending.start(frame.userId);
     const opening = this.#opening;
     this.#opening = undefined;
-    if (opening) void soon(this.#rooms.refresh()).then(opening.resolve);
+    if (opening) void soon(listed).then(opening.resolve);
   }
 
   /** Another user has signed in: nothing of the former one remains in memory. */
@@ -191,12 +192,23 @@ export class OnRecord extends Emitter<ClientEvents> {
   #receive(frame: Frame): void {
     if (frame.type === "ack" || frame.type === "error") return this.#commands.answer(frame);
     const event = frame as unknown as ServerEvent;
-    if (event.type === "message:new") this.#sending.received(event);
-    this.#rooms.receive(event);
+    try {
+      if (event.type === "message:new") this.#sending.received(event);
+      this.#rooms.receive(event);
+    } catch (cause) {
+      // A newer server, or none at all: the state is as before the event.
+      this.#problem(new OnRecordError("malformed", `The event ${event.type} cannot be read.`, false, { cause }));
+    }
     this.emit("event", event);
   }
 
+  /** Why there is no connection and none will come. */
+  #ended(): OnRecordError {
+    return this.#end ?? new OnRecordError("closed", "There is no connection: call connect() first.", true);
+  }
+
   #down(error?: OnRecordError): void {
+    this.#end = error;
     this.#rooms.down();
     this.#sending.stop(error);
     if (!error) return this.#commands.pause();
@@ -287,7 +299,7 @@ export class OnRecord extends Emitter<ClientEvents> {
       settled: (roomId, seq) => this.#rooms.settled(roomId, seq),
       apply: (roomId, action) => this.#rooms.apply(roomId, action),
       post: (roomId, content, more, ref) => {
-        if (this.state === "closed") return Promise.reject(closed());
+        if (this.state === "closed") return Promise.reject(this.#ended());
         this.#views.get(roomId)?.typed();
         return this.#sending.post(roomId, content, more, ref);
       },
@@ -315,10 +327,6 @@ function announce(room: Room, event: ServerEvent, before: RoomState, state: Room
     const reason = "reason" in event ? event.reason : undefined;
     room.emit("member", { type: event.type, userId: event.userId, ...(reason && { reason }), member: state.members.get(event.userId) });
   }
-}
-
-function closed(): OnRecordError {
-  return new OnRecordError("closed", "There is no connection: call connect() first.", true);
 }
 
 /** Waits for the list of rooms, but not for long: it can be late while messages are not. */

@@ -12,8 +12,8 @@ export class Heartbeat {
   #ping: () => void;
   #dead: () => void;
   #timer: ReturnType<typeof setTimeout> | undefined;
-  #interval = 25_000;
-  #timeout = 20_000;
+  #interval = 0;
+  #timeout = 0;
   #receivedAt = 0;
   #answered = false;
 
@@ -24,7 +24,7 @@ export class Heartbeat {
   }
 
   /** Begins on a new connection; seconds. */
-  start(interval: number, timeout: number): void {
+  start(interval = 25, timeout = 20): void {
     this.#interval = interval * 1000;
     this.#timeout = timeout * 1000;
     this.received();

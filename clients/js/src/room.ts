@@ -48,10 +48,11 @@ export interface Sent {
 }
 
 export interface Change {
-  type: "message:edited" | "message:deleted" | "message:reaction" | "message:pinned" | "room:content_removed";
-  messageId: number;
+  /** `pending`: an own message is on its way, was refused, or was taken back. */
+  type: "message:edited" | "message:deleted" | "message:reaction" | "message:pinned" | "room:content_removed" | "pending";
+  messageId: number | null;
   /** The message as it is now, if it is loaded. */
-  message: Message | undefined;
+  message: Message | PendingMessage | undefined;
 }
 
 /** What happened to a member; `presence:changed` is a change of `status`. */
@@ -69,7 +70,7 @@ export interface RoomEvents {
   member: [change: MemberChange];
   typing: [typing: { userId: string; typing: boolean }];
   receipt: [receipt: Receipt];
-  /** The messages were loaded anew, since what was missed could not be sent. */
+  /** The messages were loaded anew, since what was missed could not be sent; or none follow, since the user is no member. */
   reset: [why: { reason: string }];
   /** Something of the room is different now. */
   update: [];
@@ -288,6 +289,7 @@ export class Room extends Emitter<RoomEvents> {
       this.#messages = undefined;
     }
     if (change.joined !== undefined) this.#joined = change.joined;
+    if (change.pending) this.emit("change", { type: "pending", messageId: null, message: change.pending.at(-1) });
     this.emit("update");
   }
 

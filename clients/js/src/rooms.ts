@@ -97,7 +97,8 @@ export class Rooms {
     this.#most = Math.floor(this.#most / 2);
   }
 
-  connected({ epoch, rooms }: Connected): void {
+  /** Resumes what the server did not; resolves when the list of rooms has come. */
+  connected({ epoch, rooms }: Connected): Promise<void> {
     this.#connected = true;
     this.#gone += 1;
     const renumbered = this.#epoch !== undefined && epoch !== this.#epoch;
@@ -111,8 +112,8 @@ export class Rooms {
       else if (renumbered) this.#reset(roomId, entry, "epoch_changed");
       else if (entry.state.kept && !entry.attached && (entry.member || entry.waiting.length)) this.#attachSoon(roomId);
     }
-    void this.#list.refresh();
     void this.#refreshMembers();
+    return this.#list.refresh();
   }
 
   down(): void {
@@ -203,7 +204,7 @@ export class Rooms {
       entry.attached = false;
       if (entry.state.kept) this.#reset(roomId, entry, "unsubscribed");
     }
-    if (event.type === "room:user_left" && event.userId === this.#hooks.userId && seq !== undefined) this.#removed(roomId, entry, seq);
+    if (event.type === "room:user_left" && event.userId === this.#hooks.userId && seq !== undefined) this.#removed(roomId, entry, seq, event.reason);
   }
 
   /** Whether events before this one are missing. A series that the server sends again in the same way is accepted. */
@@ -245,7 +246,10 @@ export class Rooms {
   #notRecovered(roomId: string, entry: Entry, { reason = "", head = 0 }: RoomHead): void {
     entry.attached = false;
     if (reason === "epoch_changed" || reason === "ahead") this.#reset(roomId, entry, reason);
-    else this.#lose(roomId, entry, head); // the events up to the removal follow
+    else {
+      this.#lose(roomId, entry, head); // the events up to the removal follow
+      this.#hooks.reset(roomId, reason);
+    }
   }
 
   /** Nothing known of the messages holds any more: loads them anew. */
@@ -257,12 +261,15 @@ export class Rooms {
     if (entry.state.kept) this.#attachSoon(roomId);
   }
 
-  #removed(roomId: string, entry: Entry, seq: number): void {
+  #removed(roomId: string, entry: Entry, seq: number, reason: string): void {
     // A leave before the state that a list has shown was followed by a join elsewhere: only the subscription has ended.
     const again = entry.member && seq < entry.state.asOf;
     entry.attached = false;
     if (again) this.#reset(roomId, entry, "rejoined");
-    else this.#lose(roomId, entry, seq);
+    else {
+      this.#lose(roomId, entry, seq);
+      this.#hooks.reset(roomId, reason);
+    }
   }
 
   #lose(roomId: string, entry: Entry, seq: number): void {

@@ -70,9 +70,11 @@ export function webSocketDial(url: string, given?: WebSocketClass): Dial {
   };
 }
 
+/** A frame of the server; undefined for what is none, which clients ignore. */
 function parsed(data: unknown): Frame | undefined {
   try {
-    return JSON.parse(String(data));
+    const frame = JSON.parse(String(data)) as Frame | null;
+    return typeof frame?.type === "string" ? frame : undefined;
   } catch {
     return undefined;
   }

@@ -47,7 +47,7 @@ async def test_a_refused_message_is_shown_as_failed(made: Package, node: Process
             await alice.ask("send", room="general", content="<script>")
         assert (refused.value.code, refused.value.retryable) == ("unsafe_content", False)
         (shown,) = await alice.messages()
-        assert shown["failed"]["code"] == "unsafe_content"
+        assert shown["failed"] is True
         with pytest.raises(Failed) as too_large:
             await alice.ask("send", room="general", content="x" * 200_000)
         assert too_large.value.code == "message_too_long"

@@ -53,12 +53,18 @@ def made() -> Package:
 
 
 def _make(folder: Path) -> None:
-    for earlier in MADE.iterdir():
-        if earlier.is_dir():
-            shutil.rmtree(earlier)
+    earlier = [path for path in MADE.iterdir() if path.is_dir()]
+    shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(SOURCE, folder, ignore=shutil.ignore_patterns(*LEFT_OUT, "*.tgz"))
-    for command in ("install", ("run", "build"), "pack"):
-        run(*NPM, *((command,) if isinstance(command, str) else command), folder=folder)
+    for path in earlier:
+        if path == folder:
+            continue
+        if (path / "made").exists() and not (folder / "node_modules").exists():
+            (path / "node_modules").rename(folder / "node_modules")  # `npm install` brings it up to date
+        shutil.rmtree(path)
+    run(*NPM, "install", folder=folder)
+    run(*NPM, "run", "build", folder=folder)
+    run(*NPM, "pack", folder=folder)
     (folder / "made").touch()
 
 
