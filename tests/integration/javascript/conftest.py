@@ -1,6 +1,7 @@
 """The package of the JavaScript client, made once, and a proxy before the node."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
@@ -13,6 +14,12 @@ from tests.support.servers.proxies import Proxy, proxied
 async def made() -> Package:
     """The package as it is published."""
     return await package()
+
+
+@pytest.fixture(params=["index.js", "socketio.js"])
+async def either(request: pytest.FixtureRequest) -> Package:
+    """The package with the client over WebSocket, and with that over Socket.IO."""
+    return replace(await package(), entry=request.param)
 
 
 @pytest.fixture

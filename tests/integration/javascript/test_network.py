@@ -18,8 +18,13 @@ pytestmark = [pytest.mark.needs("node", "npm"), pytest.mark.timeout(300)]
 Network = tuple[Proxy, str]
 
 
-async def test_two_clients_chat(made: Package, node: Process) -> None:
-    async with joined(made, node.url) as alice, joined(made, node.url, "bob") as bob:
+def stored(place: Path) -> list[Path]:
+    """The keys of the clients' storage that have messages; the other one is their index."""
+    return list(place.glob("*%3A*%3A*%3A*"))
+
+
+async def test_two_clients_chat(either: Package, node: Process) -> None:
+    async with joined(either, node.url) as alice, joined(either, node.url, "bob") as bob:
         sent = await alice.ask("send", room="general", content="Hello, Bob")
         assert [line["value"] for line in alice.events("message")] == [
             {"messageId": sent["messageId"], "seq": sent["seq"], "userId": "alice", "content": "Hello, Bob"}
@@ -41,8 +46,8 @@ async def test_two_clients_chat(made: Package, node: Process) -> None:
         assert alice.states == bob.states == ["connecting", "connected"]
 
 
-async def test_a_refused_message_is_shown_as_failed(made: Package, node: Process) -> None:
-    async with joined(made, node.url) as alice:
+async def test_a_refused_message_is_shown_as_failed(either: Package, node: Process) -> None:
+    async with joined(either, node.url) as alice:
         with pytest.raises(Failed) as refused:
             await alice.ask("send", room="general", content="<script>")
         assert (refused.value.code, refused.value.retryable) == ("unsafe_content", False)
@@ -55,9 +60,9 @@ async def test_a_refused_message_is_shown_as_failed(made: Package, node: Process
 
 
 @pytest.mark.usefixtures("projector")
-async def test_a_cut_after_each_send_leaves_one_message_each(made: Package, network: Network) -> None:
+async def test_a_cut_after_each_send_leaves_one_message_each(either: Package, network: Network) -> None:
     proxy, url = network
-    async with joined(made, url) as alice:
+    async with joined(either, url) as alice:
         sent = []
         for number in range(20):
             sent.append(alice.begin("send", room="general", content=f"m{number}"))
@@ -67,15 +72,15 @@ async def test_a_cut_after_each_send_leaves_one_message_each(made: Package, netw
         seqs = [(await future)["seq"] for future in sent]
         assert seqs == sorted(set(seqs))
         assert await alice.contents() == [f"m{number}" for number in range(20)]
-        async with joined(made, url, "bob") as bob:
+        async with joined(either, url, "bob") as bob:
             assert await bob.contents() == [f"m{number}" for number in range(20)]
 
 
 async def test_a_client_in_a_black_hole_comes_back_without_a_hole(
-    made: Package, node: Process, network: Network
+    either: Package, node: Process, network: Network
 ) -> None:
     proxy, url = network
-    async with joined(made, url) as alice, native(node.url, "bob") as bob:
+    async with joined(either, url) as alice, native(node.url, "bob") as bob:
         await bob.join("general")
         proxy.hold()
         for number in range(60):
@@ -92,10 +97,10 @@ async def test_a_client_in_a_black_hole_comes_back_without_a_hole(
 
 
 async def test_asleep_for_an_hour_level_again_without_a_hole(
-    made: Package, node: Process, network: Network
+    either: Package, node: Process, network: Network
 ) -> None:
     proxy, url = network
-    async with joined(made, url) as alice, native(node.url, "bob") as bob:
+    async with joined(either, url) as alice, native(node.url, "bob") as bob:
         await bob.join("general")
         proxy.hold()  # the device sleeps, and the server's bytes go nowhere
         for number in range(200):
@@ -108,10 +113,10 @@ async def test_asleep_for_an_hour_level_again_without_a_hole(
 
 
 async def test_a_reload_between_send_and_ack_leaves_one_message(
-    made: Package, network: Network, place: Path
+    either: Package, network: Network, place: Path
 ) -> None:
     proxy, url = network
-    async with joined(made, url, storage=place / "kept") as alice:
+    async with joined(either, url, storage=place / "kept") as alice:
         await alice.ask("send", room="general", content="first")
         proxy.hold()
         for content in ("second", "third"):
@@ -119,10 +124,10 @@ async def test_a_reload_between_send_and_ack_leaves_one_message(
         assert [line["content"] for line in await alice.messages()] == ["first", "second", "third"]
         await alice.kill()
     await proxy.restore()
-    async with joined(made, url, storage=place / "kept") as again:
+    async with joined(either, url, storage=place / "kept") as again:
         await until(lambda: settled(again))
         assert await again.contents() == ["first", "second", "third"]
-    assert not list(place.glob("*%3A*%3A*%3A*"))
+    assert stored(place) == []
 
 
 async def settled(alice: object) -> bool:
@@ -132,10 +137,10 @@ async def settled(alice: object) -> bool:
 
 
 async def test_closing_returns_at_once_and_the_next_instance_sends(
-    made: Package, network: Network, place: Path
+    either: Package, network: Network, place: Path
 ) -> None:
     proxy, url = network
-    async with joined(made, url, storage=place / "kept") as alice:
+    async with joined(either, url, storage=place / "kept") as alice:
         proxy.hold()
         sending = alice.begin("send", room="general", content="kept")
         await alice.ask("close")
@@ -144,18 +149,18 @@ async def test_closing_returns_at_once_and_the_next_instance_sends(
         assert (ended.value.code, ended.value.retryable) == ("closed", True)
         assert alice.states[-1] == "closed"
         await proxy.restore()
-        async with joined(made, url, storage=place / "kept") as again:
+        async with joined(either, url, storage=place / "kept") as again:
             await until(again.contents)
             assert await again.contents() == ["kept"]
 
 
 async def test_two_tabs_with_one_storage_send_each_message_once(
-    made: Package, network: Network, place: Path
+    either: Package, network: Network, place: Path
 ) -> None:
     proxy, url = network
     async with (
-        joined(made, url, storage=place / "kept") as one,
-        joined(made, url, storage=place / "kept") as other,
+        joined(either, url, storage=place / "kept") as one,
+        joined(either, url, storage=place / "kept") as other,
     ):
         for number in range(10):
             proxy.hold()
@@ -175,14 +180,14 @@ async def test_two_tabs_with_one_storage_send_each_message_once(
                 f"{name}{n}" for n in range(10)
             ]
         assert len(sent) == 20
-    assert not list(place.glob("*%3A*%3A*%3A*"))
+    assert stored(place) == []
 
 
-async def test_a_client_survives_a_restart_of_the_server(made: Package, database: Database) -> None:
+async def test_a_client_survives_a_restart_of_the_server(either: Package, database: Database) -> None:
     env = environment(database)
     async with running(env, "serve") as node:
         port = node.address.rsplit(":", 1)[1]
-        async with joined(made, node.url) as alice:
+        async with joined(either, node.url) as alice:
             await alice.ask("send", room="general", content="before")
             assert await node.stop() == 0
             await alice.until(lambda: alice.states[-1] == "reconnecting")
@@ -193,16 +198,18 @@ async def test_a_client_survives_a_restart_of_the_server(made: Package, database
                 assert alice.states == ["connecting", "connected", "reconnecting", "connected"]
 
 
-async def test_a_burst_past_the_rate_arrives_complete_and_in_order(made: Package, database: Database) -> None:
+async def test_a_burst_past_the_rate_arrives_complete_and_in_order(
+    either: Package, database: Database
+) -> None:
     env = environment(database, ONRECORD_RATE_BURST="5", ONRECORD_RATE_PER_SECOND="20")
-    async with running(env, "serve") as node, joined(made, node.url) as alice:
+    async with running(env, "serve") as node, joined(either, node.url) as alice:
         for future in [alice.begin("send", room="general", content=f"m{number}") for number in range(40)]:
             await future
         assert await alice.contents() == [f"m{number}" for number in range(40)]
 
 
-async def test_a_wrong_token_ends_the_attempts(made: Package, node: Process) -> None:
-    async with client(made, node.url, token="nonsense") as nobody:
+async def test_a_wrong_token_ends_the_attempts(either: Package, node: Process) -> None:
+    async with client(either, node.url, token="nonsense") as nobody:
         with pytest.raises(Failed) as refused:
             await nobody.ask("connect")
         assert (refused.value.code, refused.value.retryable) == ("token_invalid", False)

@@ -1,4 +1,4 @@
-"""What a client does at the rare answers of a server: it cannot resume, an event is missing, a token ends, a code closes."""
+"""What a client does at rare answers: a room cannot be resumed, an event is missing, a token ends, a code closes."""
 
 import time
 

@@ -24,11 +24,13 @@ class Package:
 
     folder: Path
     tarball: Path
+    entry: str = "index.js"
+    """The module whose `OnRecord` is used."""
 
     @property
     def module(self) -> Path:
-        """The core."""
-        return self.folder / "dist" / "index.js"
+        """The path of that module."""
+        return self.folder / "dist" / self.entry
 
     @property
     def websocket(self) -> Path:

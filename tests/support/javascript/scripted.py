@@ -118,9 +118,8 @@ def at(seq: int) -> str:
 
 def message(seq: int, content: str) -> Frame:
     """Return a message of bob's."""
-    return {
-        "roomId": "general", "messageId": seq, "seq": seq, "userId": "bob", "name": "Bob", "content": content, "at": at(seq),
-    }  # fmt: skip
+    author = {"userId": "bob", "name": "Bob"}
+    return {"roomId": "general", "messageId": seq, "seq": seq, **author, "content": content, "at": at(seq)}
 
 
 @asynccontextmanager
