@@ -12,7 +12,7 @@ import { isChange, messageOf, type Message } from "./changes.js";
 import type { RoomState } from "./model.js";
 import type { Acks, Commands as CommandTable, Connected, Invitation, MessageSendAck, ServerEvent } from "./protocol.js";
 import { newRef } from "./refs.js";
-import { Room, type Fields, type PendingMessage, type RoomHost } from "./room.js";
+import { Room, type Fields, type RoomHost } from "./room.js";
 import { Rooms } from "./rooms.js";
 import { Sending } from "./sending.js";
 import { EntryStore, type ClientStorage } from "./storage.js";
@@ -193,8 +193,9 @@ export class OnRecord extends Emitter<ClientEvents> {
     if (frame.type === "ack" || frame.type === "error") return this.#commands.answer(frame);
     const event = frame as unknown as ServerEvent;
     try {
-      if (event.type === "message:new") this.#sending.received(event);
+      const wasPending = event.type === "message:new" && this.#sending.received(event);
       this.#rooms.receive(event);
+      if (wasPending) this.#views.get(event.roomId)?.update({ pending: this.#sending.of(event.roomId) });
     } catch (cause) {
       // A newer server, or none at all: the state is as before the event.
       this.#problem(new OnRecordError("malformed", `The event ${event.type} cannot be read.`, false, { cause }));
@@ -283,7 +284,7 @@ export class OnRecord extends Emitter<ClientEvents> {
       transmit: ({ ref, at: _, owner: __, ...fields }: any) => this.#commands.send("message:send", fields, { ref, patient: true }) as unknown as Promise<MessageSendAck>,
       cancel: (ref) => this.#commands.cancel(ref),
       settled: (roomId, seq) => this.#rooms.settled(roomId, seq),
-      changed: (roomId: string, pending: readonly PendingMessage[]) => this.#views.get(roomId)?.update({ pending }),
+      changed: (roomId, pending, silently) => this.#views.get(roomId)?.update({ pending, silently }),
       problem: (error) => this.#problem(error),
     };
   }

@@ -278,7 +278,7 @@ export class Room extends Emitter<RoomEvents> {
   }
 
   /** @internal */
-  update(change: { state?: RoomState; pending?: readonly PendingMessage[]; joined?: boolean }): void {
+  update(change: { state?: RoomState; pending?: readonly PendingMessage[]; joined?: boolean; silently?: boolean }): void {
     if (change.state) {
       if (change.state.messages !== this.#state.messages) this.#messages = undefined;
       if (change.state.members !== this.#state.members) this.#members = undefined;
@@ -289,6 +289,7 @@ export class Room extends Emitter<RoomEvents> {
       this.#messages = undefined;
     }
     if (change.joined !== undefined) this.#joined = change.joined;
+    if (change.silently) return;
     if (change.pending) this.emit("change", { type: "pending", messageId: null, message: change.pending.at(-1) });
     this.emit("update");
   }

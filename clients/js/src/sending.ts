@@ -20,7 +20,7 @@ export interface SendingHooks {
   transmit(entry: Entry): Promise<MessageSendAck>;
   cancel(ref: string): void;
   settled(roomId: string, seq: number): Promise<void>;
-  changed(roomId: string, pending: readonly PendingMessage[]): void;
+  changed(roomId: string, pending: readonly PendingMessage[], silently: boolean): void;
   problem(error: OnRecordError): void;
 }
 
@@ -77,9 +77,14 @@ export class Sending {
     this.#take(ref)?.reject(new OnRecordError("closed", "The message was taken back."));
   }
 
-  /** A message of the room was received: it is shown there from now on. */
-  received(event: MessageNew): void {
-    if (event.ref !== undefined && event.userId === this.#hooks.userId) this.#hide(event.roomId, event.ref);
+  /**
+   * A message of the room was received: it is shown there from now on. Returns whether it was shown as pending; the room
+   * says so when it has the message, so that there is no moment without it.
+   */
+  received({ roomId, ref, userId }: MessageNew): boolean {
+    if (ref === undefined || userId !== this.#hooks.userId || !this.of(roomId).some((each) => each.ref === ref)) return false;
+    this.#set(roomId, this.of(roomId).filter((each) => each.ref !== ref), true);
+    return true;
   }
 
   async #sent(entry: Entry, { messageId, seq, at, dropped }: MessageSendAck): Promise<void> {
@@ -119,9 +124,9 @@ export class Sending {
     if (this.of(roomId).some((each) => each.ref === ref)) this.#set(roomId, this.of(roomId).filter((each) => each.ref !== ref));
   }
 
-  #set(roomId: string, pending: readonly PendingMessage[]): void {
+  #set(roomId: string, pending: readonly PendingMessage[], silently = false): void {
     if (pending.length) this.#pending.set(roomId, pending);
     else this.#pending.delete(roomId);
-    this.#hooks.changed(roomId, pending);
+    this.#hooks.changed(roomId, pending, silently);
   }
 }
