@@ -106,7 +106,7 @@ export class Connection {
       const token = await this.#token();
       if (attempt !== this.#attempt) return;
       this.#link = this.#dial({ type: "connect", protocol: PROTOCOL, token, ...this.#hooks.resume() }, {
-        frame: (frame) => attempt === this.#attempt && this.#receive(frame),
+        frame: (frame) => attempt === this.#attempt && this.#guarded(frame),
         closed: (code, error) => attempt === this.#attempt && this.lost(code, error),
       });
     } catch (cause) {
@@ -128,6 +128,17 @@ export class Connection {
       throw new OnRecordError("token_failed", `There is no token: ${cause instanceof Error ? cause.message : String(cause)}`, !final, { cause });
     }
     throw new OnRecordError("token_failed", "The token function did not return a text.", true);
+  }
+
+  /** A frame that cannot be read is reported; before `connected` there is nothing to go on with. */
+  #guarded(frame: Frame): void {
+    try {
+      this.#receive(frame);
+    } catch (cause) {
+      const error = new OnRecordError("malformed", `The frame ${frame.type} cannot be read.`, true, { cause });
+      this.#hooks.problem(error);
+      if (frame.type === "connected") this.lost(undefined, error);
+    }
   }
 
   #receive(frame: Frame): void {

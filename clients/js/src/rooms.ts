@@ -4,7 +4,7 @@
  * Invariant: a room is resumed from the last event *received*, never from one that was merely acknowledged. If the server
  * cannot resume it, or an event is missing, it is loaded anew.
  */
-import type { OnRecordError } from "./errors.js";
+import { OnRecordError } from "./errors.js";
 import { apply, emptyRoom, type Action, type RoomState } from "./model.js";
 import type { Acks, Commands, Connect, Connected, Invitation, RoomHead, RoomSummary, ServerEvent } from "./protocol.js";
 import type { Fields } from "./room.js";
@@ -112,7 +112,7 @@ export class Rooms {
       else if (renumbered) this.#reset(roomId, entry, "epoch_changed");
       else if (entry.state.kept && !entry.attached && (entry.member || entry.waiting.length)) this.#attachSoon(roomId);
     }
-    void this.#refreshMembers();
+    this.#refreshMembers().catch(() => {}); // a page that cannot be read leaves the members as they are
     return this.#list.refresh();
   }
 
@@ -268,6 +268,7 @@ export class Rooms {
     if (again) this.#reset(roomId, entry, "rejoined");
     else {
       this.#lose(roomId, entry, seq);
+      this.#refused(roomId, entry, new OnRecordError("not_a_member", "The membership ended before the room was loaded."));
       this.#hooks.reset(roomId, reason);
     }
   }
@@ -323,6 +324,7 @@ export class Rooms {
     for (const { reject } of waiting) reject(error);
     const wasReset = entry.reset !== undefined;
     entry.reset = undefined;
+    entry.attaching = false;
     if (!entry.state.kept) return;
     if (wasReset) this.#hooks.problem(error);
     if (entry.member) this.#lose(roomId, entry, entry.state.head);

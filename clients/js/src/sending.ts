@@ -38,7 +38,10 @@ export class Sending {
       sent: (entry, ack) => void this.#sent(entry, ack),
       failed: (entry, error) => this.#failed(entry, error),
       found: (entry) => this.#show(entry),
-      dropped: (entry) => this.#hide(entry.roomId, entry.ref),
+      dropped: (entry) => {
+        this.#hide(entry.roomId, entry.ref);
+        this.#take(entry.ref)?.reject(new OnRecordError("closed", "Another user has signed in.", true));
+      },
     });
   }
 
@@ -60,7 +63,7 @@ export class Sending {
   }
 
   post(roomId: string, content: string, { replyTo, mentions }: SendOptions, ref = newRef()): Promise<Sent> {
-    const entry: Entry = { ref, roomId, content, ...(replyTo !== undefined && { replyTo }), ...(mentions?.length && { mentions }), at: Date.now() };
+    const entry: Entry = { ref, roomId, content: String(content), ...(replyTo !== undefined && { replyTo }), ...(mentions?.length && { mentions }), at: Date.now() };
     try {
       this.#show(entry);
       this.#outbox.add(entry);

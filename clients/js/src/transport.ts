@@ -41,7 +41,11 @@ export interface WebSocketLike {
   onerror: ((event: any) => void) | null;
   send(data: string): void;
   close(code?: number): void;
+  /** Of `ws`: ends the connection without waiting for the other side. */
+  terminate?(): void;
 }
+
+const CLOSE_MS = 1_000; // for the closing handshake; a dead line would keep the process for half a minute
 
 export function webSocketDial(url: string, given?: WebSocketClass): Dial {
   return (hello, events) => {
@@ -65,6 +69,7 @@ export function webSocketDial(url: string, given?: WebSocketClass): Dial {
       close: () => {
         socket.onopen = socket.onmessage = socket.onclose = null;
         socket.close(1000);
+        if (socket.terminate) setTimeout(() => socket.terminate?.(), CLOSE_MS);
       },
     };
   };
