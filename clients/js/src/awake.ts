@@ -1,6 +1,6 @@
 /*
  * Signs of a browser that the connection may be dead, or can be restored: the network is back, the page is shown again,
- * another tab has joined or left a room (which the server does not tell the user's other connections).
+ * another tab has joined or left a room (of which the server does not inform the user's other connections).
  */
 
 const CHANNEL = "onrecord.rooms";
@@ -11,11 +11,11 @@ interface Page {
   removeEventListener?(name: string, listener: () => void): void;
 }
 
-/** Calls `wake` and `changed` until `stop`; `tell` tells the other tabs that the rooms have changed. */
-export function awake(wake: () => void, changed: () => void): { stop(): void; tell(): void } {
+/** Calls `wake` and `changed` until `stop`; `notify` informs the other tabs that the rooms have changed. */
+export function awake(wake: () => void, changed: () => void): { stop(): void; notify(): void } {
   const page = globalThis as unknown as Page;
   const { document } = page;
-  if (!document || !page.addEventListener) return { stop() {}, tell() {} };
+  if (!document || !page.addEventListener) return { stop() {}, notify() {} };
   const shown = () => {
     if (document.visibilityState === "visible") wake();
   };
@@ -29,6 +29,6 @@ export function awake(wake: () => void, changed: () => void): { stop(): void; te
       document.removeEventListener("visibilitychange", shown);
       channel?.close();
     },
-    tell: () => channel?.postMessage(""),
+    notify: () => channel?.postMessage(""),
   };
 }

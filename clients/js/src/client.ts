@@ -3,12 +3,13 @@
  *
  * Invariant: nothing throws into the event loop. What fails without a caller to learn of it is emitted as `error`.
  */
+import { announce } from "./announce.js";
+import { awake } from "./awake.js";
+import type { Message } from "./changes.js";
 import { Commands } from "./commands.js";
 import { Connection, type ConnectionState } from "./connection.js";
 import { Emitter } from "./emitter.js";
 import { OnRecordError, quiet } from "./errors.js";
-import { awake } from "./awake.js";
-import { isChange, messageOf, type Message } from "./changes.js";
 import type { RoomState } from "./model.js";
 import type { Acks, Commands as CommandTable, Connected, Invitation, MessageSendAck, ServerEvent } from "./protocol.js";
 import { newRef } from "./refs.js";
@@ -67,7 +68,7 @@ export class OnRecord extends Emitter<ClientEvents> {
   #overview: readonly RoomOverview[] | undefined;
   #announced = false;
   #opening: { promise: Promise<void>; resolve(): void; reject(error: OnRecordError): void } | undefined;
-  #awake: { stop(): void; tell(): void } | undefined;
+  #awake: { stop(): void; notify(): void } | undefined;
 
   constructor(options: Options) {
     super();
@@ -144,7 +145,7 @@ export class OnRecord extends Emitter<ClientEvents> {
     const room = this.#view(roomId);
     room.update({ joined: true });
     if (!wasMember) {
-      this.#awake?.tell();
+      this.#awake?.notify();
       await soon(this.#rooms.refresh()); // has the name
     }
     return room;
@@ -306,27 +307,6 @@ export class OnRecord extends Emitter<ClientEvents> {
       },
       discard: (roomId, ref) => this.#sending.discard(roomId, ref),
     };
-  }
-}
-
-/** Emits what an event means for the application. A message that was loaded already is not new. */
-function announce(room: Room, event: ServerEvent, before: RoomState, state: RoomState): void {
-  if (event.type === "message:new") {
-    const message = messageOf(state.messages, event.messageId);
-    if (message && !messageOf(before.messages, event.messageId)) room.emit("message", message);
-  } else if (isChange(event)) {
-    room.emit("change", { type: event.type, messageId: event.messageId, message: messageOf(state.messages, event.messageId) });
-  } else if (event.type === "room:content_removed") {
-    for (const message of state.messages) {
-      if (message !== messageOf(before.messages, message.messageId)) room.emit("change", { type: event.type, messageId: message.messageId, message });
-    }
-  } else if (event.type === "typing:start" || event.type === "typing:stop") {
-    room.emit("typing", { userId: event.userId, typing: event.type === "typing:start" });
-  } else if (event.type === "message:read") {
-    room.emit("receipt", { userId: event.userId, messageId: event.messageId, at: event.at });
-  } else if (event.type === "room:user_joined" || event.type === "room:user_left" || event.type === "room:member_updated" || event.type === "presence:changed") {
-    const reason = "reason" in event ? event.reason : undefined;
-    room.emit("member", { type: event.type, userId: event.userId, ...(reason && { reason }), member: state.members.get(event.userId) });
   }
 }
 

@@ -14,7 +14,8 @@ const MOST = 256;
 const MOST_UNDER_WAY = 16;
 const ANSWER_MS = 15_000;
 const LARGEST_FRAME = 128 * 1024; // bytes; the server closes the connection for good at a larger one
-const LONGEST_HOLD_S = 30; // a longer refusal is an answer, unless the command is patient
+const LONGEST_HOLD_S = 30; // for which everything waits; a longer refusal is an answer, or holds the patient command alone
+const LONGEST_STEP_MS = 60_000; // of a wait, since a clock may jump
 
 interface Command {
   type: string;
@@ -24,6 +25,7 @@ interface Command {
   once: boolean;
   onAck: ((ack: Frame) => void) | undefined;
   underWay: boolean;
+  notBefore: number;
   timer?: ReturnType<typeof setTimeout>;
   resolve(ack: Frame): void;
   reject(error: OnRecordError): void;
@@ -61,7 +63,7 @@ export class Commands {
       return Promise.reject(new OnRecordError("outbox_full", "Too many commands are waiting for their answers.", true));
     }
     return new Promise((resolve, reject) => {
-      this.#commands.set(ref, { type, fields, ref, patient, once, onAck, underWay: false, resolve, reject });
+      this.#commands.set(ref, { type, fields, ref, patient, once, onAck, underWay: false, notBefore: 0, resolve, reject });
       this.#pump();
     });
   }
@@ -73,7 +75,8 @@ export class Commands {
     clearTimeout(command.timer);
     command.underWay = false;
     const wait = frame.type === "error" && frame["code"] === "too_many_requests" ? Number(frame["retryAfter"] ?? 1) : undefined;
-    if (wait !== undefined && (command.patient || wait <= LONGEST_HOLD_S)) this.#holdUntil = Math.max(this.#holdUntil, Date.now() + wait * 1000);
+    if (wait !== undefined && wait <= LONGEST_HOLD_S) this.#holdUntil = Math.max(this.#holdUntil, Date.now() + wait * 1000);
+    else if (wait !== undefined && command.patient) command.notBefore = Date.now() + wait * 1000;
     else this.#finish(command, frame);
     this.#pump();
   }
@@ -127,19 +130,21 @@ export class Commands {
   /** Sends what may be sent now, the oldest first. */
   #pump(): void {
     if (!this.#open) return;
-    const wait = this.#holdUntil - Date.now();
-    clearTimeout(this.#hold);
-    if (wait > 0) {
-      this.#hold = setTimeout(() => this.#pump(), Math.min(wait, 60_000)); // in steps, since a clock may jump
-      return;
-    }
+    const now = Date.now();
+    if (this.#holdUntil > now) return this.#pumpLater(this.#holdUntil - now);
     let underWay = [...this.#commands.values()].filter((command) => command.underWay).length;
     for (const command of this.#commands.values()) {
       if (!this.#open || underWay >= MOST_UNDER_WAY) return;
-      if (command.underWay) continue;
+      if (command.notBefore > now) this.#pumpLater(command.notBefore - now);
+      if (command.underWay || command.notBefore > now) continue;
       underWay += 1;
       this.#transmit(command);
     }
+  }
+
+  #pumpLater(wait: number): void {
+    clearTimeout(this.#hold);
+    this.#hold = setTimeout(() => this.#pump(), Math.min(wait, LONGEST_STEP_MS));
   }
 
   #transmit(command: Command): void {

@@ -70,7 +70,7 @@ export interface RoomEvents {
   member: [change: MemberChange];
   typing: [typing: { userId: string; typing: boolean }];
   receipt: [receipt: Receipt];
-  /** The messages were loaded anew, since what was missed could not be sent; or none follow, since the user is no member. */
+  /** The messages were loaded again, since the server could not resume; or none follow, since the user is no member. */
   reset: [why: { reason: string }];
   /** Something of the room is different now. */
   update: [];
@@ -202,7 +202,7 @@ export class Room extends Emitter<RoomEvents> {
       const before = this.#state.messages[0]?.messageId;
       const limit = Math.min(count - added, PAGE);
       const page: MessageHistoryAck = await this.#host.command("message:history", { roomId: this.id, before, limit });
-      if (before !== this.#state.messages[0]?.messageId) return added; // loaded anew, or shortened, meanwhile
+      if (before !== this.#state.messages[0]?.messageId) return added; // loaded again, or shortened, since the question
       this.#host.apply(this.id, { type: "page", messages: page.messages, hasMore: page.hasMore });
       added += page.messages.length;
       if (!page.messages.length) break;

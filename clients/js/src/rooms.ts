@@ -2,32 +2,14 @@
  * All rooms of the user: which ones this connection receives, where each is resumed, and the list with its counts.
  *
  * Invariant: a room is resumed from the last event *received*, never from one that was merely acknowledged. If the server
- * cannot resume it, or an event is missing, it is loaded anew.
+ * cannot resume it, or an event is missing, it is loaded again.
  */
+import { RoomEntry } from "./entry.js";
 import { OnRecordError } from "./errors.js";
 import { apply, emptyRoom, type Action, type RoomState } from "./model.js";
 import type { Acks, Commands, Connect, Connected, Invitation, RoomHead, RoomSummary, ServerEvent } from "./protocol.js";
 import type { Fields } from "./room.js";
 import { RoomList } from "./roomlist.js";
-
-/** The state of one room, with what only this connection knows of it. */
-interface Entry {
-  state: RoomState;
-  /** Whether events arrive, from a cursor on. */
-  attached: boolean;
-  attaching: boolean;
-  /** Why the messages are loaded anew, until they are. */
-  reset: string | undefined;
-  member: boolean;
-  /** The last numbered event of an unbroken series. */
-  last: number | undefined;
-  /** The event after which one was missing, which was asked for again. */
-  gap: number | undefined;
-  /** Which join of this client was the latest. */
-  joins: number;
-  waiting: { resolve(): void; reject(error: OnRecordError): void }[];
-  settling: { seq: number; done(): void }[];
-}
 
 export interface RoomsHooks {
   readonly userId: string;
@@ -44,12 +26,12 @@ export interface RoomsHooks {
 }
 
 const MOST_ROOMS = 100; // of a connection, by the server
-const SETTLE_MS = 1_000;
 const RETRY_MS = 3_000;
+const PACE_MS = 100; // stays under the server's rate when there are many rooms
 
 export class Rooms {
   #hooks: RoomsHooks;
-  #entries = new Map<string, Entry>();
+  #entries = new Map<string, RoomEntry>();
   #left = new Map<string, number>(); // roomId -> seq of the user's leave or removal
   #missed = new Map<string, number>(); // roomId -> seq of the latest event of a room that was not known then
   #epoch: string | undefined;
@@ -110,7 +92,7 @@ export class Rooms {
       const answer = rooms[roomId];
       if (answer && !answer.recovered) this.#notRecovered(roomId, entry, answer);
       else if (renumbered) this.#reset(roomId, entry, "epoch_changed");
-      else if (entry.state.kept && !entry.attached && (entry.member || entry.waiting.length)) this.#attachSoon(roomId);
+      else if (entry.state.kept && !entry.attached && (entry.member || entry.isAwaited)) this.#attachSoon(roomId);
     }
     this.#refreshMembers().catch(() => {}); // a page that cannot be read leaves the members as they are
     return this.#list.refresh();
@@ -120,14 +102,14 @@ export class Rooms {
     this.#connected = false;
     for (const entry of this.#entries.values()) {
       entry.attaching = false;
-      for (const { done } of entry.settling.splice(0)) done();
+      entry.settle();
     }
   }
 
-  /** The client was closed: whoever waits for a room waits in vain. */
+  /** The client was closed: no room will be joined. */
   abandon(error: OnRecordError): void {
     this.#list.stop();
-    for (const entry of this.#entries.values()) for (const { reject } of entry.waiting.splice(0)) reject(error);
+    for (const entry of this.#entries.values()) entry.reject(error);
   }
 
   /** Forgets everything, for another user. */
@@ -151,23 +133,14 @@ export class Rooms {
       entry.attached = false;
     }
     if (entry.attached && entry.member) return Promise.resolve();
-    const joined = new Promise<void>((resolve, reject) => entry.waiting.push({ resolve, reject }));
-    this.#attach(roomId);
+    const joined = entry.loaded();
+    void this.#attach(roomId);
     return joined;
   }
 
   settled(roomId: string, seq: number): Promise<void> {
     const entry = this.#entries.get(roomId);
-    const { head, joinHead } = this.state(roomId);
-    if (!entry?.attached || !this.#connected || Math.max(head, joinHead) >= seq) return Promise.resolve();
-    return new Promise((resolve) => {
-      const waiting = { seq, done: () => (clearTimeout(timer), resolve()) };
-      const timer = setTimeout(() => {
-        entry.settling = entry.settling.filter((each) => each !== waiting);
-        resolve();
-      }, SETTLE_MS);
-      entry.settling.push(waiting);
-    });
+    return entry && this.#connected ? entry.settled(seq) : Promise.resolve();
   }
 
   /** Applies something that the client did. */
@@ -189,33 +162,22 @@ export class Rooms {
     if (!entry?.member && (event.type === "room:created" || event.type === "room:invited")) void this.#list.refresh();
     if (event.type === "room:invited" || event.type === "room:user_left") this.#list.invited();
     if (!entry && seq !== undefined) this.#missed.set(event.roomId, seq);
-    if (!entry || (seq !== undefined && (seq <= entry.state.head || this.#isGap(entry, seq)))) return;
+    if (!entry || (seq !== undefined && seq <= entry.state.head)) return;
+    if (seq !== undefined && entry.isGap(seq)) return this.#hooks.reconnect();
     this.#applyEvent(event.roomId, event);
     this.#follow(event.roomId, entry, event, seq);
     this.#list.check();
   }
 
   /** What follows from an event for the subscription. */
-  #follow(roomId: string, entry: Entry, event: ServerEvent, seq: number | undefined): void {
-    if (seq !== undefined) for (const { done } of entry.settling.filter((each) => each.seq <= seq)) done();
-    if (seq !== undefined) entry.settling = entry.settling.filter((each) => each.seq > seq);
+  #follow(roomId: string, entry: RoomEntry, event: ServerEvent, seq: number | undefined): void {
+    if (seq !== undefined) entry.settle(seq);
     if (event.type === "message:history") this.#loaded(roomId, entry);
     if (event.type === "room:unsubscribed") {
       entry.attached = false;
       if (entry.state.kept) this.#reset(roomId, entry, "unsubscribed");
     }
     if (event.type === "room:user_left" && event.userId === this.#hooks.userId && seq !== undefined) this.#removed(roomId, entry, seq, event.reason);
-  }
-
-  /** Whether events before this one are missing. A series that the server sends again in the same way is accepted. */
-  #isGap(entry: Entry, seq: number): boolean {
-    const { last } = entry;
-    const missing = entry.state.kept && last !== undefined && seq > last + 1 && entry.gap !== last;
-    if (missing) {
-      entry.gap = last;
-      this.#hooks.reconnect();
-    } else entry.last = seq;
-    return missing;
   }
 
   #applyEvent(roomId: string, event: ServerEvent): void {
@@ -232,18 +194,15 @@ export class Rooms {
     entry.state = apply(entry.state, action, this.#hooks.userId);
   }
 
-  #entry(roomId: string): Entry {
+  #entry(roomId: string): RoomEntry {
     const known = this.#entries.get(roomId);
     if (known) return known;
-    const entry: Entry = {
-      state: emptyRoom(roomId, this.#hooks.limit), attached: false, attaching: false, reset: undefined, member: false, last: undefined, gap: undefined,
-      joins: 0, waiting: [], settling: [],
-    };
+    const entry = new RoomEntry(roomId, this.#hooks.limit);
     this.#entries.set(roomId, entry);
     return entry;
   }
 
-  #notRecovered(roomId: string, entry: Entry, { reason = "", head = 0 }: RoomHead): void {
+  #notRecovered(roomId: string, entry: RoomEntry, { reason = "", head = 0 }: RoomHead): void {
     entry.attached = false;
     if (reason === "epoch_changed" || reason === "ahead") this.#reset(roomId, entry, reason);
     else {
@@ -252,16 +211,16 @@ export class Rooms {
     }
   }
 
-  /** Nothing known of the messages holds any more: loads them anew. */
-  #reset(roomId: string, entry: Entry, reason: string): void {
+  /** The known messages are no longer valid: loads them again. */
+  #reset(roomId: string, entry: RoomEntry, reason: string): void {
     this.#apply(roomId, { type: "reset" });
-    entry.last = undefined;
+    entry.beginSeries();
     entry.reset = entry.state.kept ? reason : undefined;
     this.#hooks.changed(roomId);
     if (entry.state.kept) this.#attachSoon(roomId);
   }
 
-  #removed(roomId: string, entry: Entry, seq: number, reason: string): void {
+  #removed(roomId: string, entry: RoomEntry, seq: number, reason: string): void {
     // A leave before the state that a list has shown was followed by a join elsewhere: only the subscription has ended.
     const again = entry.member && seq < entry.state.asOf;
     entry.attached = false;
@@ -273,9 +232,9 @@ export class Rooms {
     }
   }
 
-  #lose(roomId: string, entry: Entry, seq: number): void {
+  #lose(roomId: string, entry: RoomEntry, seq: number): void {
     entry.member = false;
-    entry.last = undefined;
+    entry.beginSeries();
     this.#left.set(roomId, Math.max(seq, this.#left.get(roomId) ?? 0));
     if (!entry.state.kept) this.#entries.delete(roomId);
     this.#hooks.changed(roomId);
@@ -300,18 +259,18 @@ export class Rooms {
     );
   }
 
-  #joined(roomId: string, entry: Entry, { seq, head }: Acks["room:join"]): void {
+  #joined(roomId: string, entry: RoomEntry, { seq, head }: Acks["room:join"]): void {
     if (!entry.member && entry.state.head) this.#apply(roomId, { type: "reset" });
     this.#left.delete(roomId);
     this.#joins += 1;
     entry.joins = this.#joins;
-    entry.last = undefined;
+    entry.beginSeries();
     this.#apply(roomId, { type: "joined", seq, head, known: entry.member });
     entry.member = true;
     if (!entry.state.kept) this.#loaded(roomId, entry);
   }
 
-  #notJoined(roomId: string, entry: Entry, error: OnRecordError): void {
+  #notJoined(roomId: string, entry: RoomEntry, error: OnRecordError): void {
     entry.attaching = false;
     if (error.code === "connection_lost" || error.code === "closed") return; // the next connection attaches
     if (error.code === "too_many_rooms") this.#most = Math.max(1, [...this.#entries.values()].filter(({ attached }) => attached).length);
@@ -319,9 +278,8 @@ export class Rooms {
     else this.#refused(roomId, entry, error);
   }
 
-  #refused(roomId: string, entry: Entry, error: OnRecordError): void {
-    const waiting = entry.waiting.splice(0);
-    for (const { reject } of waiting) reject(error);
+  #refused(roomId: string, entry: RoomEntry, error: OnRecordError): void {
+    entry.reject(error);
     const wasReset = entry.reset !== undefined;
     entry.reset = undefined;
     entry.attaching = false;
@@ -331,7 +289,7 @@ export class Rooms {
   }
 
   /** The first page of messages has come. */
-  #loaded(roomId: string, entry: Entry): void {
+  #loaded(roomId: string, entry: RoomEntry): void {
     entry.attaching = false;
     entry.attached = true;
     const { reset } = entry;
@@ -339,7 +297,7 @@ export class Rooms {
     this.#hooks.changed(roomId);
     this.#hooks.listChanged();
     if (reset !== undefined) this.#hooks.reset(roomId, reset);
-    for (const { resolve } of entry.waiting.splice(0)) resolve();
+    entry.resolve();
     this.#list.check();
   }
 
@@ -393,8 +351,6 @@ export class Rooms {
     }
   }
 }
-
-const PACE_MS = 100; // stays under the server's rate when there are many rooms
 
 function pause(milliseconds: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, milliseconds));

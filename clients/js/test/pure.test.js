@@ -236,3 +236,29 @@ test("a reset forgets messages, and an erased author's content is gone", () => {
   const reset = fold(room, { type: "reset" });
   assert.deepEqual([reset.messages, reset.head, reset.to, reset.kept], [[], 0, -1, true]);
 });
+
+test("a refusal by rate holds everything, one for hours only the message", async (context) => {
+  context.mock.timers.enable({ apis: ["setTimeout", "Date"] });
+  const written = [];
+  const commands = new Commands((frame) => written.push(`${frame.type} ${frame.ref}`), () => {});
+  commands.resume();
+  const refused = (ref, retryAfter) => commands.answer({ type: "error", ref, code: "too_many_requests", message: "", retryable: true, retryAfter });
+  commands.send("message:send", {}, { ref: "1", patient: true });
+  refused("1", 5);
+  commands.send("message:history", {}, { ref: "2" });
+  assert.deepEqual(written, ["message:send 1"]);
+  context.mock.timers.tick(5_000);
+  assert.deepEqual(written.splice(0), ["message:send 1", "message:send 1", "message:history 2"]);
+  const edited = commands.send("message:edit", {}, { ref: "3" });
+  refused("1", 7200);
+  refused("3", 7200);
+  await assert.rejects(edited, { code: "too_many_requests", retryAfter: 7200 });
+  commands.answer({ type: "ack", ref: "2" });
+  commands.send("message:history", {}, { ref: "4" });
+  assert.deepEqual(written.splice(0), ["message:edit 3", "message:history 4"]);
+  commands.answer({ type: "ack", ref: "4" });
+  context.mock.timers.tick(3_600_000);
+  assert.deepEqual(written, []);
+  context.mock.timers.tick(3_600_000);
+  assert.deepEqual(written, ["message:send 1"]);
+});

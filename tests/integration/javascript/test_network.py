@@ -209,8 +209,8 @@ async def test_a_burst_past_the_rate_arrives_complete_and_in_order(
 
 
 async def test_a_wrong_token_ends_the_attempts(either: Package, node: Process) -> None:
-    async with client(either, node.url, token="nonsense") as nobody:
+    async with client(either, node.url, token="nonsense") as stranger:
         with pytest.raises(Failed) as refused:
-            await nobody.ask("connect")
+            await stranger.ask("connect")
         assert (refused.value.code, refused.value.retryable) == ("token_invalid", False)
-        assert nobody.states == ["connecting", "closed"]
+        assert stranger.states == ["connecting", "closed"]

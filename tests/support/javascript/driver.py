@@ -106,7 +106,7 @@ class Client:
             return
         if "error" in read:
             future.set_exception(Failed(read["error"]))
-            future.exception()  # a request that nobody waits for is no error of the test
+            future.exception()  # a request that is not waited for is no error of the test
         else:
             future.set_result(read["result"])
 
