@@ -1,16 +1,28 @@
 /*
  * The JavaScript client as a process, for the conformance suite: one request as JSON a line on stdin, its answer on stdout.
  *
- *   node clients/conformance/driver.mjs MODULE [WS]     MODULE: the built client; WS: the WebSocket class, a module
+ *   node clients/conformance/driver.mjs [MODULE [WS]]     MODULE: the built client; WS: the WebSocket class, a module
+ *
+ * Without them, the client that was built in `clients/js`, or by the tests in `.cache/onrecord-client`.
  *
  * Requests: {"id", "do", ...}; answers: {"id", "result"} or {"id", "error": {code, message, retryable}}. Unasked lines:
  * {"event": "state", "state"} and {"event": "message" | "change" | "member" | "typing" | "receipt" | "reset", "room", "value"}.
  */
-import { readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { createInterface } from "node:readline";
-import { pathToFileURL } from "node:url";
+import { fileURLToPath, pathToFileURL } from "node:url";
 
-const load = (given, otherwise) => import(given ? pathToFileURL(given).href : new URL(otherwise, import.meta.url).href);
+const path = (name) => fileURLToPath(new URL(name, import.meta.url));
+const load = (given, otherwise) => import(pathToFileURL(given ?? `${built()}/${otherwise}`).href);
+
+/** The folder with a built client. */
+function built() {
+  const tested = path("../../.cache/onrecord-client");
+  const folders = existsSync(tested) ? readdirSync(tested).map((name) => `${tested}/${name}`).filter((folder) => existsSync(`${folder}/made`)) : [];
+  const found = [path("../js"), ...folders].find((folder) => existsSync(`${folder}/dist/index.js`));
+  if (!found) throw new Error("The client is not built: run `npm install && npm run build` in clients/js.");
+  return found;
+}
 
 /** A clock that `skip` advances: timers that are due then fire, as after sleep. */
 const real = { now: Date.now, set: globalThis.setTimeout, clear: globalThis.clearTimeout };
@@ -42,8 +54,8 @@ function skip(seconds) {
   }
 }
 
-const { OnRecord } = await load(process.argv[2], "../js/dist/index.js");
-const { default: WebSocket } = await load(process.argv[3], "../js/node_modules/ws/wrapper.mjs");
+const { OnRecord } = await load(process.argv[2], "dist/index.js");
+const { default: WebSocket } = await load(process.argv[3], "node_modules/ws/wrapper.mjs");
 
 /** One file a key, replaced at once, so that a process that is killed leaves the old value or the new one. */
 function fileStorage(path) {

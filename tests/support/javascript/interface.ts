@@ -50,7 +50,7 @@ const retryAfter = (frame: ErrorFrame): number => (frame.code === "too_many_requ
 room.off("message", listener);
 console.log(JSON.stringify({
   states, content, seq, userId, at: typeof at, overview: overview?.id, received: received.map((m) => m.content), typing: room.typing, unread: room.unread,
-  head: room.head === seq + 4, id: room.id, name: room.name, members: room.members.map((m) => m.userId), last: room.messages.at(-1)?.content,
+  head: room.head === seq + 4, id: room.id, name: room.name, members: room.members.map((m) => m.userId), last: room.messages.filter((m) => !m.failed).at(-1)?.content,
   retryAfter: retryAfter({ type: "error", code: "overloaded", message: "", retryable: true }),
 }));
 await chat.close();
