@@ -1,8 +1,8 @@
-"""Runs the benchmark: `python -m bench short | full | churn | one | pair | readme`; `--help` has the arguments.
+"""Runs the benchmark: `python -m bench pairs | short | full | churn | one | pair | readme`; `--help` has the arguments.
 
 `one WORKLOAD SERVER` measures one server. `pair WORKLOAD SERVER PEER` measures two in turns (`bench.paired`) and saves
-the ratios in `bench/results/paired.json`. `churn` runs only the hour-long churn of `full`. `readme` writes the last
-results into README.md.
+the ratios in `bench/results/paired.json`; `pairs` does so for OnRecord and each peer of the plan. `churn` runs only the
+hour-long churn of `full`. `readme` writes the last results into README.md.
 
 Each result is saved and printed as soon as it is known. A failed measurement is reported, does not stop the others and
 makes the exit code 1. An interrupted run resumes on the same commit; an interrupted churn resumes too. A lock prevents
@@ -71,22 +71,45 @@ def _in_background(arguments: list[str]) -> int:
 
 
 def _measure_pair(options: argparse.Namespace) -> int:
-    """Measure two servers in turns; print and save the ratios of their figures."""
+    """Measure two servers in turns; print the ratios of their figures."""
     workload, ours, peer = options.what
-    words = ["pair", workload, ours, peer, "--pairs", str(options.pairs)]
-    words += [] if options.rate is None else ["--rate", f"{options.rate:g}"]
-    command = " ".join(["python -m bench", *words])
     with embedded.throwaway() as servers:
-        found = paired.measured(workload, ours, peer, servers, options.pairs, options.rate)
-    rows = [replace(row, commit=machine.commit(), command=command) for row in found]
-    print(ratios.table(rows))
-    ratios.write(results.PAIRED, ratios.merged(results.PAIRED, rows))
+        print(ratios.table(_pair(options, servers, workload, ours, peer)))
     return 0
 
 
+def _measure_pairs(options: argparse.Namespace) -> int:
+    """Measure OnRecord in turns with each peer of the plan; a peer that fails does not stop the others."""
+    about, failed = machine.described("python -m bench pairs"), []
+    with embedded.throwaway() as servers:
+        for workload, peer in paired.PLAN:
+            try:
+                print(ratios.table(_pair(options, servers, workload, "onrecord", peer)), flush=True)
+            except Exception as error:  # noqa: BLE001 - reported at the end
+                traceback.print_exc()
+                failed.append(f"{workload} with {peer}: {error}")
+            results.PAIRED_PAGE.write_text(ratios.report(ratios.merged(results.PAIRED, []), about))
+    for failure in failed:
+        print(f"Not measured: {failure}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _pair(
+    options: argparse.Namespace, servers: embedded.Servers, workload: str, ours: str, peer: str
+) -> list[ratios.Ratio]:
+    """Measure two servers in turns, and save the ratios of their figures."""
+    words = ["pair", workload, ours, peer, "--pairs", str(options.pairs)]
+    words += [] if options.rate is None else ["--rate", f"{options.rate:g}"]
+    command = " ".join(["python -m bench", *words])
+    found = paired.measured(workload, ours, peer, servers, options.pairs, options.rate)
+    rows = [replace(row, commit=machine.commit(), command=command) for row in found]
+    ratios.write(results.PAIRED, ratios.merged(results.PAIRED, rows))
+    return rows
+
+
 def _measure(options: argparse.Namespace) -> int:
-    if options.form == "pair":
-        return _measure_pair(options)
+    if options.form in ("pair", "pairs"):
+        return _measure_pair(options) if options.form == "pair" else _measure_pairs(options)
     commit = machine.commit()
     plans = {"short": plan.short, "full": plan.full, "churn": plan.churn}
     tasks = plans.get(options.form, lambda: plan.one(*options.what))()
@@ -160,12 +183,17 @@ def _measure_task(
 
 
 def _is_pair(words: list[str]) -> bool:
-    return len(words) == 3 and words[0] in paired.LOADS and set(words[1:]) <= set(paired.SERVERS)
+    if len(words) != 3 or words[0] not in paired.LOADS:
+        return False
+    try:
+        return all(paired.server(name) for name in words[1:])
+    except ValueError:
+        return False
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("form", choices=["short", "full", "churn", "one", "pair", "readme"])
+    parser.add_argument("form", choices=["pairs", "short", "full", "churn", "one", "pair", "readme"])
     parser.add_argument(
         "what",
         nargs="*",
@@ -181,7 +209,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rate", type=float, help="for `pair`: posts a second instead of the workload's")
     options = parser.parse_args()
     if options.form == "pair" and not _is_pair(options.what):
-        known = f"{', '.join(paired.LOADS)}; {', '.join(paired.SERVERS)}"
+        known = (
+            f"{', '.join(paired.LOADS)}; {', '.join(paired.SERVERS)}, onrecord@PYTHON, onrecord,SETTING=VALUE"
+        )
         parser.error(f"`pair` needs a workload and two servers, of: {known}")
     if options.form == "one" and len(options.what) != 2:
         parser.error("`one` needs a workload and a server")

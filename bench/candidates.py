@@ -7,12 +7,13 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO
 
 import psutil
 
+from bench.ballast import Ballast, ballast
 from bench.world import build, fixtures
 from bench.world.fixtures import Shape
 from service.embedded import Servers
@@ -36,6 +37,8 @@ class Running:
     """The seq up to which clients have already read their room."""
     database: str = ""
     """The URL of the server's database, for experiments that query it."""
+    ballast: Ballast | None = None
+    """What commits as many posts beside a server that commits none; None for no such load."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,13 @@ class Candidate:
     uses_redis: bool = False
     workers: int = 1
     environment: Mapping[str, str] = field(default_factory=dict)
+    ballast: bool = False
+    """Whether Postgres commits the posts beside it; see `bench.ballast`."""
+
+    @property
+    def is_onrecord(self) -> bool:
+        """Whether it is OnRecord, with a database and a projector."""
+        return self.name.startswith("onrecord")
 
     @contextmanager
     def running(self, servers: Servers, shape: Shape) -> Iterator[Running]:
@@ -61,7 +71,7 @@ class Candidate:
             place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="onrecord-bench-")))
             env = {key: value for key, value in os.environ.items() if not key.startswith("ONRECORD_")}
             env |= self.environment
-            if self.name == "onrecord":
+            if self.is_onrecord:
                 yield _onrecord(self, stack, servers, shape, place, env)
                 return
             parts = {}
@@ -69,7 +79,11 @@ class Candidate:
                 env["REDIS_URL"] = servers.redis_url
                 parts["redis"] = _valkey(servers)
             process, port = _start(stack, self.command(), env, place / "server.log", "PORT ")
-            yield Running(port, {"server": process, **parts})
+            running = Running(port, {"server": process, **parts})
+            if self.ballast:
+                running.parts["postgres"] = _postgres(servers)
+                running.ballast = stack.enter_context(ballast(servers))
+            yield running
 
 
 def _onrecord(
@@ -98,7 +112,7 @@ def _onrecord(
         parts["redis"] = _valkey(servers)
     serve = [*candidate.command(), *(["--workers", str(candidate.workers)] if candidate.workers > 1 else [])]
     parts["server"], port = _start(stack, serve, env, place / "serve.log", "http://")
-    project = [sys.executable, "-m", "service.cli", "project", "run"]
+    project = [serve[0], "-m", "service.cli", "project", "run"]
     parts["projector"], _ = _start(stack, project, env, place / "project.log", None)
     return Running(port, parts, fixtures.tokens(shape, place / "tokens"), shape.head, app)
 
@@ -172,6 +186,7 @@ ONRECORD = Candidate("onrecord", "native", 42, _serve)
 ONRECORD_SOCKETIO = Candidate("onrecord", "onrecord-socketio", 42, _serve)
 ONRECORD_TWO = Candidate("onrecord", "native", 42, _serve, uses_redis=True, workers=2)
 LIMIT = Candidate("c-limit", "plain", 116, lambda: [str(build.limit())])
+LIMIT_BALLAST = Candidate("c-limit-ballast", "plain", 116, lambda: [str(build.limit())], ballast=True)
 LIMIT_JOINED = Candidate("c-limit", "plain", 116, lambda: [str(build.limit()), "10"])
 NODE_WS = Candidate("node-ws", "plain", 91, _node("ws.cjs"), environment=PRODUCTION)
 NODE_SOCKETIO = Candidate("node-socketio", "socketio", 95, _node("socketio.cjs"), environment=PRODUCTION)
@@ -181,3 +196,25 @@ NODE_SOCKETIO_REDIS = Candidate(
 PYTHON_SOCKETIO = Candidate("python-socketio", "socketio", 87, _python("python_socketio.py"))
 STARLETTE = Candidate("starlette-broadcaster", "plain", 76, _python("starlette_broadcaster.py"))
 PEERS_IN_ORDER = (NODE_WS, NODE_SOCKETIO, NODE_SOCKETIO_REDIS, PYTHON_SOCKETIO, STARLETTE)
+
+
+def variant(name: str) -> Candidate:
+    """Return OnRecord as `onrecord@PYTHON`, `onrecord,NAME=VALUE,...` or both describe it.
+
+    PYTHON is the path of an interpreter, whose environment has the packages; NAME a setting without `ONRECORD_`.
+
+    Raises:
+        ValueError: the name has another form.
+    """
+    server, *settings = name.split(",")
+    base, _, python = server.partition("@")
+    pairs = [setting.partition("=") for setting in settings]
+    if base != "onrecord" or not all(setting and equals for setting, equals, _ in pairs):
+        raise ValueError(f"{name!r} is no server: give onrecord@PYTHON or onrecord,SETTING=VALUE")
+    chosen = {f"ONRECORD_{setting}": value for setting, _, value in pairs}
+    return replace(
+        ONRECORD,
+        name=name,
+        command=lambda: [python or sys.executable, "-m", "service.cli", "serve"],
+        environment=chosen,
+    )

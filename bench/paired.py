@@ -10,7 +10,7 @@ is idle counts for its slice.
 import random
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
 
 from bench import candidates as c
@@ -29,8 +29,19 @@ LOOK = 0.2
 SERVERS: Mapping[str, c.Candidate] = {
     "onrecord": c.ONRECORD,
     "onrecord-socketio": replace(c.ONRECORD_SOCKETIO, name="onrecord"),
-    **{each.name: each for each in (c.LIMIT, *c.PEERS_IN_ORDER)},
+    **{each.name: each for each in (c.LIMIT, c.LIMIT_BALLAST, *c.PEERS_IN_ORDER)},
 }
+
+PLAN = (
+    ("W1", "c-limit"),
+    ("W1", "c-limit-ballast"),
+    ("W1", "node-ws"),
+    ("W1", "node-socketio"),
+    ("W1", "python-socketio"),
+    ("W2", "c-limit"),
+    ("handshakes", "node-ws"),
+)
+"""What `make bench` measures: a workload, and the peer that OnRecord is compared with."""
 
 Figures = dict[str, float]
 Pair = tuple[Figures, Figures]
@@ -50,7 +61,9 @@ def posting(load: Load, run: ServerRun) -> Figures:
     """Post at the rate; return CPU per delivery and the latencies."""
     run.generator.connect()  # those that were closed
     before = all_cpu(run.running.parts)
-    figures = run.generator.post(load.rate, load.seconds)
+    ballast = run.running.ballast
+    with nullcontext() if ballast is None else ballast(load.rate, load.seconds):
+        figures = run.generator.post(load.rate, load.seconds)
     run.settle(SETTLES_WITHIN)
     latencies = ("delivery_p50_ms", "delivery_p99_ms", "ack_p50_ms", "ack_p99_ms")
     return {
@@ -101,6 +114,15 @@ LOADS: Mapping[str, Load] = {
 }
 
 
+def server(name: str) -> c.Candidate:
+    """Return a server by name; OnRecord in a variant too (`bench.candidates.variant`).
+
+    Raises:
+        ValueError: there is none.
+    """
+    return SERVERS[name] if name in SERVERS else c.variant(name)
+
+
 def measured(
     workload: str, ours: str, peer: str, servers: Servers, pairs: int, rate: float | None = None
 ) -> list[Ratio]:
@@ -108,7 +130,7 @@ def measured(
     load = LOADS[workload] if rate is None else replace(LOADS[workload], rate=rate)
     with ExitStack() as stack:
         runs = [
-            stack.enter_context(server_run(SERVERS[name], servers, load.shape, 10, LOOK))
+            stack.enter_context(server_run(server(name), servers, load.shape, 10, LOOK))
             for name in (ours, peer)
         ]
         return compared(workload, ours, peer, list(_pairs(load, runs, pairs)))

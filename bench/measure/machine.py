@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import subprocess
+import sysconfig
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -29,11 +30,19 @@ def described(command: str) -> dict[str, Any]:
         "load_before": os.getloadavg()[0],
         "stalls": stalls(),
         "python": platform.python_version(),
+        "interpreter": interpreter(),
         "node": _says("node", "--version"),
         "compiler": _says("cc", "--version"),
         "onrecord": {name: version(name) for name in OURS},
         "peers": {**build.NODE_PACKAGES, **build.PYTHON_PACKAGES},
     }
+
+
+def interpreter() -> str:
+    """Return how this Python was built, as far as it knows: with profile-guided and link-time optimization, or not."""
+    flags = sysconfig.get_config_var("CONFIG_ARGS") or ""
+    options = {"PGO": "--enable-optimizations", "LTO": "--with-lto"}
+    return ", ".join(f"{name} {'on' if option in flags else 'off'}" for name, option in options.items())
 
 
 def stalls(seconds: float = 3.0) -> dict[str, float]:
@@ -61,6 +70,7 @@ _OWN = (
     "latest.json",
     "machine.json",
     "paired.json",
+    "paired.md",
     "rounds.json",
     "latest.md",
     "growth.json",

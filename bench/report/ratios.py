@@ -15,6 +15,7 @@ from pathlib import Path
 RESAMPLES = 2_000
 
 AIMS: Mapping[tuple[str, str, str], float] = {
+    ("W1", "cpu_us_per_delivery_all", "c-limit-ballast"): 1.25,
     ("W1", "cpu_us_per_delivery", "c-limit"): 1.25,
     ("W2", "p99_ms", "c-limit"): 1.15,
 }
@@ -110,3 +111,14 @@ def merged(path: Path, rows: Sequence[Ratio]) -> list[Ratio]:
 def write(path: Path, rows: Sequence[Ratio]) -> None:
     """Write rows to a file as JSON, one a line."""
     path.write_text("[\n" + ",\n".join(json.dumps(asdict(row)) for row in rows) + "\n]\n")
+
+
+def report(rows: Sequence[Ratio], machine: Mapping[str, object]) -> str:
+    """Return the page of the results of `make bench`."""
+    return (
+        "# OnRecord and its peers, in turns\n\n"
+        "{date}: {cores} cores, {cpu}, {system}, Python {python} ({interpreter}), commit {commit}, by "
+        "`python -m bench pairs`.\n\n"
+        "A ratio is OnRecord's figure divided by the peer's, of pairs that were measured within seconds; 95 % is its "
+        "bootstrap interval. `_all` counts Postgres, the projector and the ballast too.\n\n"
+    ).format_map(machine) + table(rows)

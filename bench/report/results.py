@@ -15,6 +15,7 @@ RESULTS = build.HERE / "results"
 LATEST = RESULTS / "latest.json"
 MACHINE = RESULTS / "machine.json"
 PAIRED = RESULTS / "paired.json"
+PAIRED_PAGE = RESULTS / "paired.md"
 ROUNDS = RESULTS / "rounds.json"
 
 

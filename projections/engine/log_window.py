@@ -69,12 +69,17 @@ async def events(
     """Return the events of `topics` in a window, by position, and those of a damaged topic.
 
     Raises:
-        cryptography.exceptions.InvalidTag: the key encryption key does not decrypt any content.
+        cryptography.exceptions.InvalidTag: the process lacks a key encryption key that is in use.
     """
     rows = await connection.fetch(_EVENTS, window.after, window.upto, list(topics), list(EVENTS))
     found = [serializer.read(row) for row in rows]
-    if any(event.damage is not None and event.damage.part == "words" for event in found):
-        await serializer.keys.prove(connection)
+    unopened = {
+        row["key_id"]: row["wrapped"]
+        for row, event in zip(rows, found, strict=True)
+        if event.damage is not None and event.damage.part == "words"
+    }
+    if unopened:
+        await serializer.keys.prove(connection, unopened)
     return found
 
 

@@ -27,8 +27,7 @@ from service.domain.commands import (
 from service.domain.room_state import RoomState
 from service.domain.streams import person_stream
 from service.errors import NotAllowed
-from service.eventstore.appender import append_decided
-from service.eventstore.entries import AppendRequest
+from service.eventstore.entries import AppendRequest, append_decided
 from service.eventstore.serializer import EventSerializer
 from service.realtime.user_cache import UserCache
 
@@ -45,7 +44,8 @@ class Blocks:
 
     def unknown(self, state: RoomState, command: RoomCommand, by: str) -> list[str]:
         """Return the users whose blocks concern a command and who are not in the cache."""
-        return [user for user in _concerned(state, command, by) if not self._people.knows(user)]
+        concerned = _concerned(state, command, by)
+        return [user for user in concerned if not self._people.knows(user)] if concerned else []
 
     def apply(self, state: RoomState, command: RoomCommand, by: str) -> RoomCommand:
         """Return a command as it takes effect.
@@ -98,7 +98,7 @@ def _concerned(state: RoomState, command: RoomCommand, by: str) -> Collection[st
     """Return the users whose blocks a decision depends on; mentions count for members only."""
     if isinstance(command, OpenRoom):
         return command.members
-    if is_pair(state, by):
+    if state.visibility == "direct" and is_pair(state, by):
         return _partner(state, by) if isinstance(command, SPEECH) else ()
     if not isinstance(command, PostMessage) or not command.mentions:
         return ()

@@ -11,8 +11,8 @@ from service.domain import account
 from service.domain.account import PersonState
 from service.domain.commands import NamePerson
 from service.domain.streams import person_stream
-from service.eventstore.appender import Appender, append_decided
-from service.eventstore.entries import AppendRequest
+from service.eventstore.appender import Appender
+from service.eventstore.entries import AppendRequest, append_decided
 from service.eventstore.serializer import EventSerializer
 from service.realtime.user_cache import UserCache
 

@@ -15,8 +15,8 @@ from functools import partial
 
 import msgspec
 
-from service.errors import TooManyRequests
-from service.eventstore.appender import Appender
+from service.errors import OnRecordError, TooManyRequests
+from service.eventstore.appender import Answer, Appender, resolve
 from service.eventstore.entries import AppendRequest, AppendResult
 
 DAY = 86_400.0
@@ -33,7 +33,10 @@ log = logging.getLogger("onrecord.chat")
 
 def stored_bytes(request: AppendRequest) -> int:
     """Return the bytes that a request makes permanent."""
-    return sum(EVENT_BYTES + len(stored.state) for stored in request.stored)
+    size = 0
+    for stored in request.stored:
+        size += EVENT_BYTES + len(stored.state)
+    return size
 
 
 class LogBudget:
@@ -109,41 +112,42 @@ class BudgetedAppender:
         Raises:
             Overloaded: the queue is full; nothing was queued.
         """
-        size = 0 if entry.ref.startswith("~") else stored_bytes(entry)
-        if not size:
+        if not self._counts(entry):
             return self._appender.offer(entry)
-        if (refusal := self._budget.refusal(entry.user, size)) is not None:
-            return self._look_up(entry, refusal)
-        future = self._appender.offer(entry)
-        self._budget.add(entry.user, size)
-        future.add_done_callback(partial(self._settle, entry.user, size))
+        future: asyncio.Future[AppendResult] = asyncio.get_running_loop().create_future()
+        self.place(entry, partial(resolve, future))
         return future
 
-    def _look_up(self, entry: AppendRequest, refusal: TooManyRequests) -> "asyncio.Future[AppendResult]":
-        """Refuse an entry, unless its ref is on the record or it was decided on an outdated state."""
-        answer: asyncio.Future[AppendResult] = asyncio.get_running_loop().create_future()
-        bare = msgspec.structs.replace(entry, events=(), stored=(), record=False)
-        self._appender.offer(bare).add_done_callback(partial(_answer, answer, refusal))
-        return answer
+    def place(self, entry: AppendRequest, answer: Answer) -> None:
+        """Queue an entry as `Appender.place` does; at the limit `answer` is called with `TooManyRequests`.
 
-    def _settle(self, user: str, size: int, future: "asyncio.Future[AppendResult]") -> None:
-        if future.cancelled() or future.exception() is not None:
-            return  # it may have been appended
-        if future.result().outcome == "appended":
-            self._budget.appended += size
+        Raises:
+            Overloaded: the queue is full; nothing was queued.
+        """
+        size = stored_bytes(entry) if self._counts(entry) else 0
+        if not size:
+            self._appender.place(entry, answer)
+        elif (refusal := self._budget.refusal(entry.user, size)) is not None:
+            # Refused, unless its ref is on the record or it was decided on an outdated state.
+            bare = msgspec.structs.replace(entry, events=(), stored=(), record=False)
+            self._appender.place(bare, partial(_refuse, answer, refusal))
         else:
-            self._budget.add(user, -size)
+            self._appender.place(entry, partial(self._settle, entry.user, size, answer))
+            self._budget.add(entry.user, size)
+
+    @staticmethod
+    def _counts(entry: AppendRequest) -> bool:
+        return bool(entry.stored) and not entry.ref.startswith("~")
+
+    def _settle(self, user: str, size: int, answer: Answer, result: AppendResult | OnRecordError) -> None:
+        if isinstance(result, AppendResult):  # otherwise it may have been appended
+            if result.outcome == "appended":
+                self._budget.appended += size
+            else:
+                self._budget.add(user, -size)
+        answer(result)
 
 
-def _answer(
-    answer: "asyncio.Future[AppendResult]", refusal: TooManyRequests, found: "asyncio.Future[AppendResult]"
-) -> None:
-    if answer.done():
-        return
-    error = found.exception()
-    if error is None and found.result().outcome == "refused":
-        error = refusal
-    if error is not None:
-        answer.set_exception(error)
-    else:
-        answer.set_result(found.result())
+def _refuse(answer: Answer, refusal: TooManyRequests, found: AppendResult | OnRecordError) -> None:
+    refused = isinstance(found, AppendResult) and found.outcome == "refused"
+    answer(refusal if refused else found)

@@ -1,6 +1,6 @@
 """Holds a command from its arrival to its answer, and the data that its decision reads."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
     import asyncpg
 
+Answer = Callable[[CommandResult | OnRecordError], None]
+"""Receives the result of a command, or the error that refuses it."""
+
 
 class Limits(msgspec.Struct, frozen=True):
     """The limits of messages: code points of the content, and edits of one message."""
@@ -33,15 +36,16 @@ class Limits(msgspec.Struct, frozen=True):
 class PendingCommand(msgspec.Struct):
     """A command of the user `by`.
 
-    `content_error` refuses its content in any state of the room. `decisions` counts how often it was decided;
-    `refusal` or `events` are the result of the last decision.
+    `answer` is called once, with its result or with the error that refuses it. `content_error` refuses its content in
+    any state of the room. `decisions` counts how often it was decided; `refusal` or `events` are the result of the last
+    decision.
     """
 
     command: RoomCommand
     by: str
     ref: str
     fingerprint: bytes
-    answer: "asyncio.Future[CommandResult]"
+    answer: Answer
     content_error: Refusal | None
     refusal: Refusal | None = None
     decisions: int = 0
@@ -51,16 +55,13 @@ class PendingCommand(msgspec.Struct):
     """What `key` is for; None before there is a key."""
     at: datetime | None = None
     """The log's time when the command was last found stale; None before."""
+    awaited: "asyncio.Future[CommandResult] | None" = None
+    """What the sender awaits, if it can be cancelled."""
 
-    def succeed(self, result: CommandResult) -> None:
-        """Answer with a result, unless there is an answer or the sender has gone."""
-        if not self.answer.done():
-            self.answer.set_result(result)
-
-    def fail(self, error: OnRecordError) -> None:
-        """Answer with an error, unless there is an answer or the sender has gone."""
-        if not self.answer.done():
-            self.answer.set_exception(error)
+    @property
+    def abandoned(self) -> bool:
+        """Whether the sender has gone, so that the command need not be decided again."""
+        return self.awaited is not None and self.awaited.done()
 
 
 class DecisionContext(msgspec.Struct, frozen=True):

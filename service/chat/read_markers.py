@@ -27,8 +27,7 @@ from service.domain.read_marker import ReaderState
 from service.domain.room import RoomState
 from service.domain.streams import reader_stream
 from service.errors import MessageNotFound, OnRecordError, Overloaded, Refusal, Unavailable
-from service.eventstore.appender import append_decided
-from service.eventstore.entries import AppendRequest, AppendResult
+from service.eventstore.entries import AppendRequest, AppendResult, append_decided
 from service.eventstore.reader import LogReader
 from service.eventstore.serializer import EventSerializer
 from service.realtime.room_feeds import RoomFeeds

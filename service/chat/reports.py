@@ -27,8 +27,7 @@ from service.domain.report import (
     require_reader,
 )
 from service.domain.streams import report_id, report_stream
-from service.eventstore.appender import append_decided
-from service.eventstore.entries import AppendRequest, AppendResult
+from service.eventstore.entries import AppendRequest, AppendResult, append_decided
 from service.eventstore.reader import LogReader
 from service.eventstore.report_reader import ReportReader
 from service.eventstore.serializer import EventSerializer

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import cast
 
 import msgspec
 
@@ -49,8 +48,8 @@ def failed(outcome: Outcome, ref: str, refusal: Refusal | None) -> OnRecordError
 
 def result_of(result: AppendResult, dropped: tuple[str, ...] = ()) -> CommandResult:
     """Return the acknowledgement of a successful command."""
-    room, at = room_of(result.stream), cast("datetime", result.at)
-    return CommandResult(room, result.seq, at, result.outcome, dropped)
+    assert result.at is not None  # noqa: S101 - a success has a time
+    return CommandResult(room_of(result.stream), result.seq, result.at, result.outcome, dropped)
 
 
 def answered(result: AppendResult | None, ref: str, refusal: Refusal | None) -> CommandResult:
@@ -75,7 +74,7 @@ def attempt(decide: Callable[[], list[Event]]) -> tuple[list[Event], Refusal | N
 
 def dropped_mentions(command: RoomCommand, posted: Event | None) -> tuple[str, ...]:
     """Return the users that a command mentions and the message that it posted does not."""
-    if not isinstance(command, PostMessage) or not isinstance(posted, MessagePosted):
+    if not isinstance(command, PostMessage) or not command.mentions or not isinstance(posted, MessagePosted):
         return ()
     kept = set(posted.mentions)
     return tuple(user for user in dict.fromkeys(command.mentions) if user not in kept)

@@ -17,7 +17,14 @@ import msgspec
 from service.chat.blocks import Blocks
 from service.chat.command_locks import CommandLocks
 from service.chat.log_budget import BudgetedAppender
-from service.chat.pending import DecisionContext, Limits, PendingCommand, content_error, key_for_writing
+from service.chat.pending import (
+    Answer,
+    DecisionContext,
+    Limits,
+    PendingCommand,
+    content_error,
+    key_for_writing,
+)
 from service.chat.result import CommandResult, dropped_mentions, failed, result_of
 from service.domain import room
 from service.domain.commands import (
@@ -30,9 +37,17 @@ from service.domain.commands import (
 from service.domain.retention import scope_of
 from service.domain.streams import room_stream
 from service.encryption.keyring import KeyRing
-from service.errors import AccountErased, MessageNotFound, Overloaded, Refusal, TooManyRequests, Unavailable
-from service.eventstore.appender import append_decided
-from service.eventstore.entries import AppendRequest, AppendResult
+from service.errors import (
+    AccountErased,
+    MessageNotFound,
+    OnRecordError,
+    Overloaded,
+    Refusal,
+    TooManyRequests,
+    Unavailable,
+)
+from service.eventstore.appender import resolve
+from service.eventstore.entries import AppendRequest, AppendResult, append_decided
 from service.eventstore.reader import LogReader
 from service.eventstore.serializer import EventSerializer
 from service.realtime.room_feed import RoomFeed
@@ -101,14 +116,8 @@ class Chat:
             Unavailable: the log cannot be read.
         """
         answer: asyncio.Future[CommandResult] = asyncio.get_running_loop().create_future()
-        pending = PendingCommand(
-            command,
-            by,
-            ref,
-            self._keys.fingerprint(sent),
-            answer,
-            refusal or content_error(command, self._limits.max_content),
-        )
+        pending = self._pending(command, by, ref, sent, partial(resolve, answer))
+        pending.awaited, pending.content_error = answer, refusal or pending.content_error
         if self._locks.busy(command):
             self._spawn(self._decide_in_turn(pending))
             return answer
@@ -116,12 +125,42 @@ class Chat:
         await self._take_key(pending, feed)
         request = self._decide(pending, feed, await self._load_context(pending, feed))
         try:
-            placing = self._appender.offer(request)
+            self._appender.place(request, partial(self._on_first_result, pending))
         except Overloaded as error:
             answer.set_exception(error)
-        else:
-            placing.add_done_callback(partial(self._on_first_result, pending))
         return answer
+
+    def post(self, command: PostMessage, by: str, sent: bytes, answer: Answer) -> bool:
+        """Queue a message if nothing has to be read for its decision and nothing refuses it; return whether it was.
+
+        Where this returns False it has done nothing, and `submit` takes the command. `answer` is called after the
+        commit. The ref is that of the command.
+        """
+        feed = self._feeds.in_memory(command.room)
+        if feed is None or by not in feed.state.members:
+            return False
+        if command.reply_to is not None and not feed.is_message(command.reply_to):
+            return False
+        scope = scope_of(feed.state, command, self._now())
+        key = self._keys.known(by, scope)
+        if key is None or self.blocks.unknown(feed.state, command, by):
+            return False
+        pending = self._pending(command, by, command.ref, sent, answer)
+        pending.key, pending.scope = key, scope
+        request = self._decide(pending, feed, DecisionContext(feed.head))
+        if pending.refusal is not None:
+            return False
+        try:
+            self._appender.place(request, partial(self._on_first_result, pending))
+        except Overloaded:
+            return False
+        return True
+
+    def _pending(
+        self, command: RoomCommand, by: str, ref: str, sent: bytes, answer: Answer
+    ) -> PendingCommand:
+        wrong = content_error(command, self._limits.max_content)
+        return PendingCommand(command, by, ref, self._keys.fingerprint(sent), answer, wrong)
 
     async def _load_context(self, pending: PendingCommand, feed: RoomFeed) -> DecisionContext:
         """Read what a command is about; nothing for outsiders, who may learn nothing of the room."""
@@ -173,19 +212,17 @@ class Chat:
             key=pending.key, record=refusal is None,
         )  # fmt: skip
 
-    def _on_first_result(self, pending: PendingCommand, placing: "asyncio.Future[AppendResult]") -> None:
-        if pending.answer.done():
-            return
-        if (error := placing.exception()) is not None:
-            pending.answer.set_exception(error)
-        elif self._must_retry(pending, placing.result()):
+    def _on_first_result(self, pending: PendingCommand, result: AppendResult | OnRecordError) -> None:
+        if isinstance(result, OnRecordError):
+            pending.answer(result)
+        elif result.outcome != "appended" and self._must_retry(pending, result):
             self._spawn(self._decide_in_turn(pending))
         else:
-            self._answer(pending, placing.result())
+            self._answer(pending, result)
 
     def _must_retry(self, pending: PendingCommand, result: AppendResult) -> bool:
         """Return whether a command is decided again; note what the next decision needs."""
-        if pending.answer.done():
+        if pending.abandoned:
             return False
         key_gone = result.outcome == "key_gone"
         if key_gone:
@@ -209,10 +246,10 @@ class Chat:
                     tries=MAX_DECISIONS,
                 )
             except (AccountErased, Overloaded, TooManyRequests, Unavailable) as error:
-                pending.fail(error)
+                pending.answer(error)
             except Exception:
                 log.exception("refresh_failed", extra={"room": pending.command.room})
-                pending.fail(Unavailable())
+                pending.answer(Unavailable())
             else:
                 if result is not None:
                     self._answer(pending, result)
@@ -224,23 +261,23 @@ class Chat:
 
     def _answer(self, pending: PendingCommand, result: AppendResult) -> None:
         if (failure := failed(result.outcome, pending.ref, pending.refusal)) is not None:
-            pending.fail(failure)
+            pending.answer(failure)
         elif isinstance(pending.command, LeaveRoom) and result.outcome != "appended":
             self._spawn(self._answer_leave(pending, result))
         elif result.outcome == "known" and getattr(pending.command, "mentions", False):
             self._spawn(self._answer_retry(pending, result))
         else:
             posted = next(iter(pending.events), None)
-            pending.succeed(result_of(result, dropped_mentions(pending.command, posted)))
+            pending.answer(result_of(result, dropped_mentions(pending.command, posted)))
 
     async def _answer_retry(self, pending: PendingCommand, result: AppendResult) -> None:
         """Answer the retry of a post as its first try was answered, by the message that is on the record."""
         try:
             posted = await self._reader.message(pending.command.room, result.seq)
         except Unavailable as error:
-            pending.fail(error)
+            pending.answer(error)
         else:
-            pending.succeed(
+            pending.answer(
                 result_of(result, dropped_mentions(pending.command, posted.event if posted else None))
             )
 
@@ -254,9 +291,9 @@ class Chat:
                 own = any(recorded.by == pending.by for recorded in last)  # an invitation was declined later
                 answer = answer if own else msgspec.structs.replace(answer, seq=left)
         except Unavailable as error:
-            pending.fail(error)
+            pending.answer(error)
         else:
-            pending.succeed(answer)
+            pending.answer(answer)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         start_task("command", work, self._tasks)

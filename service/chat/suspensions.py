@@ -15,8 +15,8 @@ from service.domain import account
 from service.domain.account import PersonState
 from service.domain.commands import SetSuspension
 from service.domain.streams import person_stream
-from service.eventstore.appender import Appender, append_decided
-from service.eventstore.entries import AppendRequest, AppendResult
+from service.eventstore.appender import Appender
+from service.eventstore.entries import AppendRequest, AppendResult, append_decided
 from service.eventstore.reader import LogReader
 from service.eventstore.serializer import EventSerializer
 from service.realtime.user_cache import UserCache

@@ -58,8 +58,9 @@ class Listed(msgspec.Struct, frozen=True):
 class Summary(msgspec.Struct, frozen=True, rename="camel"):
     """The output of `onrecord audit erase`.
 
-    `left`: the number of rooms that the user was removed from, null if unknown. `purged`: whether the read models no
-    longer hold the user's content.
+    `ground`: the recorded one. `left`: the number of rooms that the user was removed from, null if unknown. `purged`:
+    whether the read models no longer hold the user's content. `already`: an earlier call erased the user, and this one
+    changed nothing.
     """
 
     person: str
@@ -69,6 +70,7 @@ class Summary(msgspec.Struct, frozen=True, rename="camel"):
     keys: int
     left: int | None
     purged: bool
+    already: bool
 
 
 @on_log
@@ -147,7 +149,8 @@ async def _erase(
     erased = await erase(connection, person, ground=ground, by=by, deadline=deadline)
     left = await _leave_rooms(settings, connection, serializer, person)
     purged = await _purged(connection, erased.position)
-    done = Summary(person, ground, erased.position, timestamp(erased.at), erased.keys, left, purged)
+    at = timestamp(erased.at)
+    done = Summary(person, erased.ground, erased.position, at, erased.keys, left, purged, erased.already)
     print_as(args, done, _as_text(done))
     _report(person, left=left is not None, purged=purged)
 
@@ -155,7 +158,7 @@ async def _erase(
 def _as_text(done: Summary) -> str:
     left = "not known yet" if done.left is None else done.left
     return (
-        f"{done.person} was erased {when(done.at)} (position {done.position})\n"
+        f"{done.person} was {'already ' if done.already else ''}erased {when(done.at)} (position {done.position})\n"
         f"  ground: {printable(done.ground)}\n"
         f"  keys destroyed: {done.keys}\n"
         f"  rooms left: {left}\n"

@@ -83,8 +83,8 @@ def run_person(settings: Settings, args: argparse.Namespace) -> int:
         views = PersonViews(_reader(database, serializer, settings), _writer(args))
         if args.room is None:
             return await views.rooms(args.person, moment, since)
-        view = await views.view(args.person, args.room, moment, since)
-        return _one(msgspec.json.encode(view) + b"\n" if form_of(args) == "json" else view_text(view))
+        view, names = await views.named_view(args.person, args.room, moment, since)
+        return _one(msgspec.json.encode(view) + b"\n" if form_of(args) == "json" else view_text(view, names))
 
     asked = bounds_asked(at=moment, since=since)
     reading = AuditRead(what="view", via="cli", room=args.room, person=args.person, asked=asked)
@@ -157,7 +157,8 @@ def _print(
                 await serializer.keys.prove(connection)
             async for piece in await read(database, serializer):
                 sys.stdout.buffer.write(piece)
-        sys.stdout.buffer.flush()
+            sys.stdout.buffer.flush()
+            await serializer.keys.prove(database)  # a rotation may have begun since
 
     try:
         asyncio.run(run())

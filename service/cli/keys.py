@@ -27,10 +27,22 @@ def run_rotate(settings: Settings, _args: argparse.Namespace) -> int:
 
     async def rotate(connection: "Connection", wrapping: Wrapping) -> Wrapped:
         await signing_keys.rewrap(connection, settings.key_encryption_key)
-        await rewrap(connection, wrapping)
-        return await count(connection, wrapping)
+        return await rotated(connection, wrapping)
 
     return _run(settings, settings.migrate_database_url, rotate)
+
+
+async def rotated(connection: "Connection", wrapping: Wrapping) -> Wrapped:
+    """Wrap every key with the first one; return the counts.
+
+    The first key is noted as in use before it wraps anything; the others are struck off once they wrap nothing.
+    """
+    await connection.execute(_NOTE, wrapping.identifiers[0])
+    await rewrap(connection, wrapping)
+    found = await count(connection, wrapping)
+    if not found.older and not found.unknown:
+        await connection.execute(_STRIKE_OFF, wrapping.identifiers[0])
+    return found
 
 
 def _run(settings: Settings, url: str, work: "Callable[[Connection, Wrapping], Awaitable[Wrapped]]") -> int:
@@ -46,3 +58,7 @@ def _run(settings: Settings, url: str, work: "Callable[[Connection, Wrapping], A
     if found.unknown:
         return complain(f"No key in ONRECORD_KEY_ENCRYPTION_KEY unwraps {found.unknown} of the keys.")
     return 0
+
+
+_NOTE = "INSERT INTO key_encryption_keys (identifier) VALUES ($1) ON CONFLICT DO NOTHING"
+_STRIKE_OFF = "DELETE FROM key_encryption_keys WHERE identifier <> $1"

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import logging
 from collections.abc import Sequence
 
 from projections import PROJECTIONS, check
@@ -25,6 +26,11 @@ from service.observability.process import ProcessMetrics
 from service.runtime import supervise
 from service.runtime.database_retry import TROUBLE, is_transient
 
+PAUSE = 1.0
+"""Seconds between two attempts to reach a database that is down when the projector starts."""
+
+log = logging.getLogger("onrecord.project")
+
 
 def run_projector(settings: Settings, args: argparse.Namespace) -> int:
     """`onrecord project run`: the projector, until it is stopped."""
@@ -32,7 +38,6 @@ def run_projector(settings: Settings, args: argparse.Namespace) -> int:
     structured_logging.configure(settings, plain=False)
 
     async def run() -> None:
-        await _require_rights(settings)
         async with traced(settings) as traces:
             following = projector(settings, args.only, watch=traces.projected if traces else None)
             await _run_with_metrics(settings, following, None if args.only else sealer(settings))
@@ -41,24 +46,39 @@ def run_projector(settings: Settings, args: argparse.Namespace) -> int:
     return 0
 
 
-async def _require_rights(settings: Settings) -> None:
-    """Check the schema and the projector's login; a server that does not answer now is waited for later.
+async def _wait_for_database(settings: Settings) -> None:
+    """Check the schema and the projector's login as soon as the database answers.
 
     Raises:
         SchemaOutdated: the schema is not the one that this program needs.
         WrongUsage: the login lacks a privilege.
     """
-    login, lacks = "", list[str]()
-    try:
-        async with (
-            asyncio.timeout(settings.database_timeout),
-            connected(settings, settings.projecting_url) as connection,
-        ):
-            login = await connection.fetchval("SELECT current_user::text")
-            lacks = await lacking(connection, login, PROJECTOR)
-    except TROUBLE as error:
-        if not is_transient(error):
-            raise
+    waits = False
+    while True:
+        try:
+            return await _require_rights(settings)
+        except TROUBLE as error:
+            if not is_transient(error):
+                raise
+            if not waits:
+                log.warning("task_waits", extra={"task": "project", "problem": error})
+            waits = True
+        await asyncio.sleep(PAUSE)
+
+
+async def _require_rights(settings: Settings) -> None:
+    """Check the schema and the projector's login.
+
+    Raises:
+        SchemaOutdated, WrongUsage: as in `_wait_for_database`.
+        An error of `TROUBLE`: the database did not answer.
+    """
+    async with (
+        asyncio.timeout(settings.database_timeout),
+        connected(settings, settings.projecting_url) as connection,
+    ):
+        login = await connection.fetchval("SELECT current_user::text")
+        lacks = await lacking(connection, login, PROJECTOR)
     if lacks:
         raise WrongUsage(
             f"The projector's login {login} lacks {', '.join(lacks)}: run `onrecord migrate` with "
@@ -67,7 +87,7 @@ async def _require_rights(settings: Settings) -> None:
 
 
 async def _run_with_metrics(settings: Settings, following: Projector, sealing: Sealer | None) -> None:
-    """Project, with a metrics server if one is configured."""
+    """Project once the database is checked; with a metrics server if one is configured."""
     process = ProcessMetrics(settings.node)
     numbers = ProjectorMetrics(runners=following.runners, sealer=sealing, damaged=following.damaged)
     exposition = Exposition(process.write, numbers.write)
@@ -76,6 +96,7 @@ async def _run_with_metrics(settings: Settings, following: Projector, sealing: S
             metrics_server(settings, exposition, http_class(), application),
             supervise.background(process.task_failures, pulse=process.run),
         ):
+            await _wait_for_database(settings)
             await project(following, sealing, process.task_failures)
 
 

@@ -177,6 +177,7 @@ def run_export(settings: Settings, args: argparse.Namespace) -> int:
             await serializer.keys.prove(connection)
             await require_known(AsOfReader(connection, serializer), room=room, person=person)
             count = await export(connection, keys, serializer, scope, args.out, _progress())
+            await serializer.keys.prove(connection)  # a rotation may have begun since
         return print_text(f"exported {count} events to {args.out}\n")
 
     return _run(run())

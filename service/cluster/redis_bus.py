@@ -134,20 +134,28 @@ class RedisBus(ReceivingBackend):
         return channel, message
 
     async def _keep_connected(self, what: str, work: Callable[[Callable[[], None]], Any]) -> None:
-        """Run `work` again whenever its connection breaks; `work` calls its argument once it is connected."""
-        pause = FIRST_PAUSE
+        """Run `work` again whenever its connection breaks; `work` calls its argument once it is connected.
+
+        An outage is logged when it begins. A first connection attempt that times out is none yet: a node that is
+        starved, as at the start of a busy machine, reads an answer too late that arrived in time. The second attempt
+        decides.
+        """
+        pause, is_up, was_late = FIRST_PAUSE, False, False
 
         def connected() -> None:
-            nonlocal pause
-            if pause > FIRST_PAUSE:
+            nonlocal pause, is_up, was_late
+            if pause > FIRST_PAUSE and not was_late:
                 log.warning("bus_back", extra={"to": what})
-            pause = FIRST_PAUSE
+            pause, is_up, was_late = FIRST_PAUSE, True, False
 
         while True:
+            is_up = False
             try:
                 await work(connected)
             except TROUBLE as error:
-                if pause == FIRST_PAUSE:
+                begins = pause == FIRST_PAUSE or was_late
+                was_late = pause == FIRST_PAUSE and not is_up and isinstance(error, TimeoutError)
+                if begins and not was_late:
                     log.warning("bus_lost", extra={"to": what, "problem": error})
             except Exception:
                 log.exception("bus_failed", extra={"to": what})

@@ -34,12 +34,19 @@ async def schema(connection: Any, _settings: Settings) -> AsyncIterator[Finding]
 
 async def append_only(connection: Any, _settings: Settings) -> AsyncIterator[Finding]:
     """Check that the triggers that refuse every change exist and are enabled."""
-    guarded = {row["name"] for row in await connection.fetch(_GUARDED, list(rights.RECORD))}
-    if missing := [table for table in rights.RECORD if table not in guarded]:
+    enabled = {row["name"]: row["enabled"] for row in await connection.fetch(_GUARDED, list(rights.RECORD))}
+    advice = "find out who changed the trigger append_only, and run `onrecord audit verify`"
+    missing = [table for table in rights.RECORD if enabled.get(table, "D") in ("D", "R")]
+    weak = [table for table in rights.RECORD if enabled.get(table) == "O"]
+    if missing:
         words = f"Nothing refuses UPDATE, DELETE and TRUNCATE on {', '.join(missing)}"
-        advice = "find out who disabled the trigger append_only, and run `onrecord audit verify`"
         yield fail("append-only", f"{words}: {advice}.")
-    else:
+    if weak:
+        words = f"The trigger append_only is enabled on {', '.join(weak)}, but not ALWAYS"
+        reason = "a session with session_replication_role = replica may change the record"
+        how = "; ".join(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER append_only" for table in weak)
+        yield fail("append-only", f"{words}, so {reason}: {advice}; then, as the owner: {how}.")
+    if not missing and not weak:
         yield ok("append-only", "Triggers refuse every change of the record, also by its owner.")
 
 
@@ -144,8 +151,8 @@ CHECKS = (
 
 _SOME_KEYS = "SELECT key_id, wrapped FROM person_keys WHERE wrapped IS NOT NULL LIMIT $1"
 _GUARDED = """
-    SELECT tgrelid::regclass::text AS name FROM pg_trigger
-    WHERE tgname = 'append_only' AND tgenabled = 'A' AND tgrelid = ANY ($1::text[]::regclass[])
+    SELECT tgrelid::regclass::text AS name, tgenabled::text AS enabled FROM pg_trigger
+    WHERE tgname = 'append_only' AND tgrelid = ANY ($1::text[]::regclass[])
 """
 _SEALED_AHEAD = """
     SELECT sealed FROM (

@@ -137,17 +137,12 @@ def post(
 ) -> list[Event]:
     """Post a message; mentions of users who are not members are dropped."""
     require_voice(state, by, at)
-    mentions = tuple(user for user in dict.fromkeys(command.mentions) if user in state.members)
-    return [
-        MessagePosted(
-            author=by,
-            content=command.content,
-            ref=command.ref,
-            reply_to=command.reply_to,
-            mentions=mentions,
-            silenced=tuple(user for user in mentions if user in command.silenced),
-        )
-    ]
+    posted = MessagePosted(author=by, content=command.content, ref=command.ref, reply_to=command.reply_to)
+    if command.mentions:
+        mentions = tuple(user for user in dict.fromkeys(command.mentions) if user in state.members)
+        silenced = tuple(user for user in mentions if user in command.silenced)
+        posted = msgspec.structs.replace(posted, mentions=mentions, silenced=silenced)
+    return [posted]
 
 
 def edit(state: RoomState, command: EditMessage, by: str, at: datetime, about: MessageSummary) -> list[Event]:

@@ -10,10 +10,10 @@ person.
 """
 
 import logging
-import time
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID, uuid4
 
@@ -42,9 +42,6 @@ MAX_BATCH = 500
 MAX_DESTROYED = 100_000
 """Ids of destroyed keys in memory, so that rows read earlier do not restore them; the earliest goes first."""
 
-PROOF_VALIDITY = 1.0
-"""Seconds for which a successful check of the key encryption key is not repeated."""
-
 log = logging.getLogger("onrecord.keys")
 
 
@@ -60,7 +57,6 @@ class KeyRing:
         self._by_id: OrderedDict[UUID, PersonKey] = OrderedDict()
         self._by_owner: OrderedDict[_Owner, PersonKey] = OrderedDict()
         self._destroyed: OrderedDict[UUID, None] = OrderedDict()
-        self._proven_until = float("-inf")
         self._loader = BatchLoader(self._load_batch, MAX_BATCH)
 
     async def of_person(self, person: str, database: "asyncpg.Pool[Any]", scope: str = "") -> PersonKey:
@@ -72,7 +68,7 @@ class KeyRing:
             cryptography.exceptions.InvalidTag: it cannot be unwrapped.
         """
         owner = (person, scope)
-        if (key := self._known(owner)) is None:
+        if (key := self.known(person, scope)) is None:
             key = (await self._loader.load([(database, owner)]))[database, owner]
         if key is None:
             raise AccountErased
@@ -86,12 +82,14 @@ class KeyRing:
         Raises:
             Unavailable: the database cannot be reached.
         """
-        keys: dict[_Owner, _Found] = {(person, ""): self._known((person, "")) for person in people}
+        keys: dict[_Owner, _Found] = {(person, ""): self.known(person) for person in people}
         if missing := [owner for owner, key in keys.items() if key is None]:
             keys.update(await self._get_or_create(missing, database))
         return {person: key for (person, _), key in keys.items() if isinstance(key, PersonKey)}
 
-    def _known(self, owner: _Owner) -> PersonKey | None:
+    def known(self, person: str, scope: str = "") -> PersonKey | None:
+        """Return a person's key if it is cached, None if not."""
+        owner = (person, scope)
         if (known := self._by_owner.get(owner)) is not None:
             self._by_owner.move_to_end(owner)
         return known
@@ -110,10 +108,11 @@ class KeyRing:
         """Return a key for each owner, created if there is none; None if it is destroyed."""
         found: dict[_Owner, _Found] = {}
         proposed = [(key_id := uuid4(), *owner, self._new_wrapped(key_id)) for owner in owners]
+        first = self._wrapping.identifiers[0]
         # Repeated for owners whose key another node created at the same time.
         while missing := [key for key in proposed if key[1:3] not in found]:
             rows = await retry_read(
-                lambda: database.fetch(_GET_OR_CREATE, *zip(*missing, strict=True)), self._deadline
+                lambda: database.fetch(_GET_OR_CREATE, *zip(*missing, strict=True), first), self._deadline
             )
             for row in rows:
                 owner = (row["person"], row["scope"])
@@ -148,18 +147,27 @@ class KeyRing:
             raise InvalidTag from problem
         return key if key_id in self._destroyed else _remember(self._by_id, key_id, key)
 
-    async def prove(self, database: Any) -> None:
-        """Check that the key encryption key unwraps at least half of the newest keys of people and of the sealer.
+    async def prove(self, database: Any, unopened: Mapping[UUID, bytes] = MappingProxyType({})) -> None:
+        """Check that keys that do not open are damaged, and not wrapped by a key that this process lacks.
 
-        If it unwraps fewer, it is a wrong one or is being rotated, and the keys that it does not unwrap are not
-        damaged. A success is valid for `PROOF_VALIDITY` seconds.
+        `unopened` are keys as they were read. A success is about the moment of the call, and is not kept: a rotation
+        may begin right after it. Keys of an earlier version, which `key_encryption_keys` may miss, are covered by the
+        newest keys: at least half of them must open.
 
         Raises:
-            cryptography.exceptions.InvalidTag: it unwraps fewer than half of them.
+            cryptography.exceptions.InvalidTag: a key encryption key is in use that this process lacks, or one of
+                `unopened` has been rewrapped or destroyed since it was read, or too few keys open.
             Unavailable: the database cannot be reached.
         """
-        if time.monotonic() < self._proven_until:
-            return
+        query = (_IN_USE, self._wrapping.identifiers, list(unopened))
+        # One statement: a row and the keys in use are of the same moment, whatever a rotation does.
+        rows = await retry_read(lambda: database.fetch(*query), self._deadline)
+        changed = any(row["wrapped"] != unopened.get(row["key_id"]) for row in rows)
+        if changed or rows[0]["lacking"] or not await self._opens_newest(database):
+            raise InvalidTag
+
+    async def _opens_newest(self, database: Any) -> bool:
+        """Return whether at least half of the newest keys of people and of the sealer open."""
         people = await retry_read(lambda: database.fetch(_NEWEST_KEYS), self._deadline)
         sealing = await retry_read(lambda: database.fetch(_SEAL_KEYS), self._deadline)
         # With a single person, the sealing keys decide.
@@ -168,9 +176,7 @@ class KeyRing:
             (row["wrapped"], bound_to_seal_key(row["number"], row["name"], row["public"], row["endorsement"]))
             for row in sealing
         ]
-        if 2 * sum(self._wrapping.opens(*key) for key in wrapped) < len(wrapped):
-            raise InvalidTag
-        self._proven_until = time.monotonic() + PROOF_VALIDITY
+        return 2 * sum(self._wrapping.opens(*key) for key in wrapped) >= len(wrapped)
 
     def cached(self, key_id: UUID) -> PersonKey | None:
         """Return a key from the cache, None if it is not there."""
@@ -232,4 +238,17 @@ _NEWEST_KEYS = (
 _SEAL_KEYS = "SELECT number, name, public, wrapped, endorsement FROM seal_keys"
 _KEYS_OF = "SELECT key_id FROM person_keys WHERE person = ANY ($1::text[]) AND wrapped IS NULL"
 _DESTROYED = "SELECT key_id FROM person_keys WHERE destroyed_at >= $1"
-_GET_OR_CREATE = "SELECT * FROM add_keys($1::uuid[], $2::text[], $3::text[], $4::bytea[])"
+_IN_USE = """
+    SELECT k.key_id, k.wrapped,
+        EXISTS (SELECT FROM key_encryption_keys WHERE identifier <> ALL ($1::bytea[])) AS lacking
+    FROM (SELECT) AS once LEFT JOIN open_keys k ON k.key_id = ANY ($2::uuid[])
+"""
+# The key encryption key is noted in the transaction that creates a key under it, after the lock that `add_keys` takes.
+_GET_OR_CREATE = """
+    WITH found AS MATERIALIZED (SELECT * FROM add_keys($1::uuid[], $2::text[], $3::text[], $4::bytea[])),
+        noted AS (
+            INSERT INTO key_encryption_keys (identifier) SELECT $5::bytea
+            WHERE EXISTS (SELECT FROM found WHERE key_id = ANY ($1::uuid[]))
+            ON CONFLICT DO NOTHING)
+    SELECT * FROM found
+"""

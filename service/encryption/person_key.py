@@ -6,7 +6,8 @@ SHA-256(salt || text) is stored beside the ciphertext, so that one message can b
 
 import hashlib
 import os
-from base64 import b64decode, b64encode
+from base64 import b64decode
+from binascii import b2a_base64
 from uuid import UUID
 
 from cryptography.exceptions import InvalidTag
@@ -21,6 +22,7 @@ class PersonKey:
 
     def __init__(self, key_id: UUID, secret: bytes) -> None:
         self.key_id = key_id
+        self._id = str(key_id)
         self._aead = AESGCM(secret)
 
     def seal(self, text: str, context: str) -> dict[str, str]:
@@ -29,13 +31,13 @@ class PersonKey:
         `context` (stream, topic and field) is authenticated, so that a ciphertext cannot be moved to another field.
         """
         salt = os.urandom(_SALT)
-        return {"k": str(self.key_id), "h": commitment(salt, text), "c": self.encrypt(salt, text, context)}
+        return {"k": self._id, "h": commitment(salt, text), "c": self.encrypt(salt, text, context)}
 
     def encrypt(self, salt: bytes, text: str, context: str) -> str:
         """Return only nonce and ciphertext, the `c` of `seal`, with a given salt."""
         nonce = os.urandom(_NONCE)
         sealed = nonce + self._aead.encrypt(nonce, salt + text.encode(), self._bind(context))
-        return b64encode(sealed).decode()
+        return b2a_base64(sealed, newline=False).decode()
 
     def open(self, stored: dict[str, str], context: str) -> str:
         """Return the text in a stored form.
@@ -63,12 +65,12 @@ class PersonKey:
         return salt, text
 
     def _bind(self, context: str) -> bytes:
-        return f"{self.key_id}|{context}".encode()
+        return f"{self._id}|{context}".encode()
 
 
 def commitment(salt: bytes, text: str) -> str:
     """Return the commitment to a text (base64), with which the text can be proved later."""
-    return b64encode(hashlib.sha256(salt + text.encode()).digest()).decode()
+    return b2a_base64(hashlib.sha256(salt + text.encode()).digest(), newline=False).decode()
 
 
 def is_sealed(value: object) -> bool:

@@ -20,7 +20,7 @@ LENGTH = 32
 """Bytes of a key encryption key: AES-256."""
 
 _NONCE = 12
-_FINGERPRINT = 16
+_FINGERPRINT = _IDENTIFIER = 16
 
 
 def bound_to_seal_key(number: int, name: str, public: bytes, endorsement: str | None) -> bytes:
@@ -29,7 +29,10 @@ def bound_to_seal_key(number: int, name: str, public: bytes, endorsement: str | 
 
 
 class Wrapping:
-    """Wraps and unwraps with concatenated keys of `LENGTH` bytes each; `bound` is authenticated."""
+    """Wraps and unwraps with concatenated keys of `LENGTH` bytes each; `bound` is authenticated.
+
+    `identifiers` are 16 bytes per key, which say which key it is and reveal nothing of it.
+    """
 
     def __init__(self, keys: bytes) -> None:
         if not keys or len(keys) % LENGTH:
@@ -37,6 +40,9 @@ class Wrapping:
             raise ValueError(message)
         self._keys = [keys[start : start + LENGTH] for start in range(0, len(keys), LENGTH)]
         self._ciphers = [AESGCM(key) for key in self._keys]
+        self.identifiers = [
+            hmac.digest(key, b"onrecord key encryption key", "sha256")[:_IDENTIFIER] for key in self._keys
+        ]
         self._fingerprints = [
             hmac.digest(key, b"onrecord command fingerprints", "sha256") for key in self._keys
         ]

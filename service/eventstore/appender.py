@@ -4,24 +4,29 @@ Each node has one task, one batch in flight and no timer. The queue is bounded b
 `offer` raises `Overloaded` and records nothing. A batch whose reply was lost is sent again unchanged: refs make that
 safe. A batch that fails for another reason is split until the faulty entry is alone.
 
-Invariant: an entry's future is resolved only after its commit, and a task that awaits it continues after `on_commit`.
+Invariant: an entry is answered only after its commit: a task that awaits its future continues after `on_commit`, and a
+callback is called after it.
 """
 
 import asyncio
 import logging
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from service.errors import Overloaded, Unavailable
+import msgspec
+
+from service.errors import OnRecordError, Overloaded, Unavailable
 from service.eventstore.connections import is_shared
 from service.eventstore.entries import (
-    APPEND,
+    APPEND_TEXT,
     AppendRequest,
     AppendResult,
     CommitResult,
     Outcome,
     arguments,
+    as_text,
     read_batch,
 )
 from service.eventstore.serializer import EventSerializer
@@ -43,38 +48,21 @@ by then."""
 MAX_QUEUED = 20_000
 MAX_QUEUED_BYTES = 64 * 1024 * 1024
 
-TRIES = 8
-"""Decisions on a command before the caller is asked to retry later."""
+T = TypeVar("T")
 
 log = logging.getLogger("onrecord.append")
 
-_Waiting = tuple[AppendRequest, "asyncio.Future[AppendResult]"]
+Answer = Callable[[AppendResult | OnRecordError], None]
+"""Called with the result of an entry. The appender's only error is `Unavailable`: it may have been appended or not."""
 
 
-async def append_decided(
-    decide: Callable[[], Awaitable[AppendRequest | None]],
-    append: Callable[[AppendRequest], Awaitable[AppendResult]],
-    must_retry: Callable[[AppendResult], bool] = lambda result: result.outcome == "stale",
-    *,
-    tries: int = TRIES,
-) -> AppendResult | None:
-    """Append what `decide` returns, and decide again if the stream has changed since (optimistic concurrency).
+class _Waiting(msgspec.Struct, gc=False):
+    """An entry, answered after the delivery of its batch, or `early`: a future, whose task continues after it too."""
 
-    `decide` reads the state and returns the request that follows from it, or None if there is nothing to append. It
-    does not await after its decision, so that requests are queued in the order of the decisions. `append` is
-    `Appender.offer`. Returns the result, None without a request.
-
-    Raises:
-        Overloaded: each of `tries` decisions was outdated when it reached the log; a retry is safe.
-    """
-    for _ in range(tries):
-        request = await decide()
-        if request is None:
-            return None
-        result = await append(request)
-        if not must_retry(result):
-            return result
-    raise Overloaded
+    entry: AppendRequest
+    size: int
+    answer: Answer
+    early: bool = False
 
 
 class Appender:
@@ -118,16 +106,28 @@ class Appender:
         Raises:
             Overloaded: the queue is full; nothing was queued.
         """
-        if len(self._queue) >= MAX_QUEUED or self.queued_bytes + entry.size > MAX_QUEUED_BYTES:
-            raise Overloaded
         future: asyncio.Future[AppendResult] = asyncio.get_running_loop().create_future()
-        if self._ended:
-            future.set_exception(Unavailable())
-            return future
-        self._queue.append((entry, future))
-        self.queued_bytes += entry.size
-        self._wake.set()
+        self._queue_up(_Waiting(entry, entry.size, partial(resolve, future), early=True))
         return future
+
+    def place(self, entry: AppendRequest, answer: Answer) -> None:
+        """Queue an entry; `answer` is called once, in the iteration of the loop that ends the commit.
+
+        Raises:
+            Overloaded: the queue is full; nothing was queued.
+        """
+        self._queue_up(_Waiting(entry, entry.size, answer))
+
+    def _queue_up(self, waiting: _Waiting) -> None:
+        if len(self._queue) >= MAX_QUEUED or self.queued_bytes + waiting.size > MAX_QUEUED_BYTES:
+            raise Overloaded
+        if self._ended:
+            self._fail([waiting])
+            return
+        if not self._queue:
+            self._wake.set()
+        self._queue.append(waiting)
+        self.queued_bytes += waiting.size
 
     async def run(self) -> None:
         """Append until cancelled; entries in flight or queued at that time are answered `Unavailable`."""
@@ -156,17 +156,17 @@ class Appender:
         batch: list[_Waiting] = []
         events = size = 0
         while self._queue:
-            entry = self._queue[0][0]
-            events += max(1, len(entry.events))
-            size += entry.size
+            waiting = self._queue[0]
+            events += max(1, len(waiting.entry.events))
+            size += waiting.size
             if batch and (events > MAX_BATCH_EVENTS or size > MAX_BATCH_BYTES):
                 break
             batch.append(self._queue.popleft())
-            self.queued_bytes -= entry.size
+            self.queued_bytes -= waiting.size
         return batch
 
     async def _append(self, batch: list[_Waiting]) -> None:
-        entries = [entry for entry, _ in batch]
+        entries = [waiting.entry for waiting in batch]
         try:
             rows = await self._commit(entries)
         except Unavailable:
@@ -184,7 +184,7 @@ class Appender:
 
     async def _commit(self, entries: list[AppendRequest]) -> list[Any]:
         """Send the batch, unchanged each time, until Postgres answers."""
-        sent = arguments(entries, self._known_head)
+        sent = as_text(arguments(entries, self._known_head))
         loop = asyncio.get_running_loop()
         self._began = loop.time()
         until = self._began + self._deadline
@@ -195,7 +195,7 @@ class Appender:
                     if is_shared(connection):
                         rows = await _append_in_transaction(connection, sent)
                     else:
-                        rows = await connection.fetch(APPEND, *sent)
+                        rows = await connection.fetch(APPEND_TEXT, *sent)
             except TROUBLE as error:
                 if not is_transient(error):
                     raise
@@ -221,31 +221,50 @@ class Appender:
             self._connection = None
 
     def _settle(self, batch: list[_Waiting], rows: list[Any]) -> None:
-        result = read_batch([entry for entry, _ in batch], rows, self._serializer)
+        result = read_batch([waiting.entry for waiting in batch], rows, self._serializer)
         result.began = self._began
         self.batches.observe(sum(map(len, result.written.values())))
-        self.outcomes.update(each.outcome for each in result.results)
+        for each in result.results:
+            self.outcomes[each.outcome] += 1
         # The waiting tasks continue after `_on_commit`, and before deliveries that it schedules for later.
-        for (_, future), each in zip(batch, result.results, strict=True):
-            if not future.done():
-                future.set_result(each)
+        _answer(batch, result.results, early=True)
         try:
             self._on_commit(result)
         except Exception:
-            # The batch is committed: its futures are resolved, and the log tailer delivers the events.
+            # The batch is committed: its entries are answered, and the log tailer delivers the events.
             log.exception("delivery_failed")
+        _answer(batch, result.results, early=False)
 
     def _fail(self, batch: list[_Waiting]) -> None:
-        for _, future in batch:
-            if not future.done():
-                self.unavailable += 1
-                future.set_exception(Unavailable())
+        self.unavailable += len(batch)
+        for early in (True, False):
+            _answer(batch, [Unavailable() for _ in batch], early=early)
+
+
+def _answer(batch: list[_Waiting], results: Sequence[AppendResult | OnRecordError], *, early: bool) -> None:
+    """Answer some entries of a batch; an error of one answer does not keep the others from theirs."""
+    for waiting, result in zip(batch, results, strict=True):
+        if waiting.early is early:
+            try:
+                waiting.answer(result)
+            except Exception:
+                log.exception("answer_failed")
+
+
+def resolve(future: "asyncio.Future[T]", result: T | OnRecordError) -> None:
+    """Resolve a future with a result or an error, unless what awaits it has gone."""
+    if future.done():
+        return
+    if isinstance(result, OnRecordError):
+        future.set_exception(result)
+    else:
+        future.set_result(result)
 
 
 async def _append_in_transaction(connection: "asyncpg.Connection[Any]", sent: tuple[Any, ...]) -> list[Any]:
     """Append over a shared session, whose default isolation level cannot be set."""
     async with connection.transaction(isolation="read_committed"):
-        return await connection.fetch(APPEND, *sent)
+        return await connection.fetch(APPEND_TEXT, *sent)
 
 
 async def delete_old_refs(database: "asyncpg.Pool[Any]", deadline: float) -> int:

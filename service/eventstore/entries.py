@@ -4,7 +4,7 @@ Both the append queue of a node and CLI commands with their own connection use i
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -12,6 +12,7 @@ import msgspec
 
 from service.domain.events import Event, Recorded
 from service.domain.streams import NEW_MESSAGE, stream_id
+from service.errors import Overloaded
 from service.eventstore.serializer import EventSerializer, PeerRow, Stored
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ Outcome = Literal["appended", "nothing", "known", "conflict", "key_gone", "stale
 
 _ENTRY_BYTES = 300
 """Approximate bytes of an entry without its events."""
+
+TRIES = 8
+"""Decisions on a command before the caller is asked to retry later."""
 
 log = logging.getLogger("onrecord.append")
 
@@ -71,14 +75,17 @@ class AppendRequest(msgspec.Struct, frozen=True, kw_only=True):
             decided_on=decided_on,
             guard=guard,
             events=tuple(events),
-            stored=tuple(serializer.to_stored(event, stream, key) for event in events),
+            stored=tuple([serializer.to_stored(event, stream, key) for event in events]),
             record=record,
         )
 
     @property
     def size(self) -> int:
         """Approximate bytes sent to the database."""
-        return _ENTRY_BYTES + sum(len(stored.state) for stored in self.stored)
+        size = _ENTRY_BYTES
+        for stored in self.stored:
+            size += len(stored.state)
+        return size
 
 
 class AppendResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,6 +111,32 @@ class CommitResult(msgspec.Struct):
     new_events: dict[str, list[Recorded]]
     written: dict[str, list[PeerRow]]
     began: float = 0.0
+
+
+async def append_decided(
+    decide: Callable[[], Awaitable[AppendRequest | None]],
+    append: Callable[[AppendRequest], Awaitable[AppendResult]],
+    must_retry: Callable[[AppendResult], bool] = lambda result: result.outcome == "stale",
+    *,
+    tries: int = TRIES,
+) -> AppendResult | None:
+    """Append what `decide` returns, and decide again if the stream has changed since (optimistic concurrency).
+
+    `decide` reads the state and returns the request that follows from it, or None if there is nothing to append. It
+    does not await after its decision, so that requests are queued in the order of the decisions. `append` is
+    `Appender.offer`. Returns the result, None without a request.
+
+    Raises:
+        Overloaded: each of `tries` decisions was outdated when it reached the log; a retry is safe.
+    """
+    for _ in range(tries):
+        request = await decide()
+        if request is None:
+            return None
+        result = await append(request)
+        if not must_retry(result):
+            return result
+    raise Overloaded
 
 
 async def append_one(
@@ -190,10 +223,66 @@ def arguments(entries: list[AppendRequest], known_head: Callable[[str], int | No
     )
 
 
+_SEPARATOR = "\x1f"
+_NOTHING = "-"
+
+
+def as_text(sent: tuple[list[Any], ...]) -> tuple[Any, ...]:
+    """Return the arguments as `APPEND_TEXT` takes them: one text for each list that holds no bytes.
+
+    asyncpg asks four questions of Python for each element of an array, which took as long as the rest of its work.
+
+    Raises:
+        ValueError: a text of a command has a control character that none may have.
+    """
+    (
+        streams,
+        ids,
+        users,
+        refs,
+        fingerprints,
+        decided_on,
+        guards,
+        record,
+        heads,
+        ends,
+        topics,
+        subjects,
+        states,
+        keys,
+    ) = sent
+    return (
+        _joined(streams), _literal(ids), _joined(users), _joined(refs), fingerprints, _literal(decided_on),
+        _joined([guard or _NOTHING for guard in guards]), _literal(record), _literal(heads), _literal(ends),
+        _joined(topics), _joined(subjects), states, _literal(keys),
+    )  # fmt: skip
+
+
+def _joined(texts: list[str]) -> str:
+    joined = _SEPARATOR.join(texts)
+    if texts and joined.count(_SEPARATOR) != len(texts) - 1:
+        raise ValueError("a command has a unit separator in one of its texts")
+    return joined
+
+
+def _literal(values: list[Any]) -> str:
+    """Return an array literal of PostgreSQL of numbers, UUIDs or Booleans; None is null."""
+    return "{" + ",".join(["NULL" if value is None else str(value) for value in values]) + "}"
+
+
 # The columns of an event have the names that `EventSerializer.read` expects.
-APPEND = """
+_COLUMNS = """
     SELECT command, outcome, seq AS originator_version, position AS notification_id, at AS recorded_at, stream, topic,
         subject, recorded_by, key_id, wrapped, state
-    FROM chat_append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
 """
+APPEND = f"{_COLUMNS} FROM chat_append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"
+"""Takes `arguments`."""
+APPEND_TEXT = f"""{_COLUMNS}
+    FROM chat_append(
+        string_to_array($1, E'\\x1f'), $2::text::uuid[], string_to_array($3, E'\\x1f'), string_to_array($4, E'\\x1f'),
+        $5, $6::text::bigint[], string_to_array($7, E'\\x1f'), $8::text::boolean[], $9::text::bigint[],
+        $10::text::integer[], string_to_array($11, E'\\x1f'), string_to_array($12, E'\\x1f'), $13,
+        $14::text::uuid[])
+"""
+"""Takes `as_text(arguments(...))`."""
 assert NEW_MESSAGE == "message:"  # noqa: S101 - `chat_append` contains this literal

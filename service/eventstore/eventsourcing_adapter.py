@@ -52,16 +52,16 @@ class ChatMapper(Mapper[UUID]):
         recorded = cast("Recorded", domain_event)
         words = any(getattr(recorded.event, name) is not None for name in recorded.event.PERSONAL)
         key = self._key_of(recorded.by) if words and self._key_of is not None else None
-        topic, subject, state, key_id = self._serializer.to_stored(recorded.event, recorded.stream, key)
+        stored = self._serializer.to_stored(recorded.event, recorded.stream, key)
         return LoggedEvent(
             originator_id=recorded.originator_id,
             originator_version=recorded.originator_version,
-            topic=topic,
-            state=state,
+            topic=stored.topic,
+            state=stored.state,
             stream=recorded.stream,
-            subject=subject,
+            subject=stored.subject,
             recorded_by=recorded.by,
-            key_id=key_id,
+            key_id=stored.key_id,
         )
 
     def to_domain_event(self, stored_event: StoredEvent) -> DomainEventProtocol[UUID]:

@@ -7,7 +7,7 @@ because the database sets these when it appends the event.
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 from uuid import UUID
 
 import msgspec
@@ -47,7 +47,7 @@ DESTROYING = timedelta(minutes=10)
 """Longest duration of the transaction that destroys keys and records it."""
 
 
-class Stored(NamedTuple):
+class Stored(msgspec.Struct, frozen=True, gc=False):
     """The stored form of an event, as `chat_append` takes it."""
 
     topic: str

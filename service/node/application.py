@@ -1,6 +1,5 @@
 """Builds the application layer of a node: chat commands, presence, and the effects of recorded events on sessions."""
 
-import asyncio
 import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -68,7 +67,6 @@ class Application:
 def build_application(settings: Settings, storage: Storage, live: Live, stack: AsyncExitStack) -> Application:
     """Return the application layer, closed with `stack`."""
     keys, reader, now = storage.keys, storage.reader, storage.clock.now
-    loop_time = asyncio.get_running_loop().time
     budget = LogBudget(settings.log_bytes_per_day, time.time)
     appender = BudgetedAppender(live.appender, budget)
     chat = Chat(
@@ -87,10 +85,10 @@ def build_application(settings: Settings, storage: Storage, live: Live, stack: A
     )
     stack.push_async_callback(markers.close)
     presence = Presence(live.relay, live.hub.audience, live.people, settings.disconnect_grace)
-    typing = Typing(live.relay, live.hub.audience, str(uuid4()), loop_time)
+    typing = Typing(live.relay, live.hub.audience, str(uuid4()), time.monotonic)
     live.hub.on_silence = typing.silence
-    rate = RateLimit(settings.rate_per_second, settings.rate_burst, loop_time)
-    adds = RateLimit(settings.adds_per_hour / HOUR, settings.adds_per_hour, loop_time)
+    rate = RateLimit(settings.rate_per_second, settings.rate_burst, time.monotonic)
+    adds = RateLimit(settings.adds_per_hour / HOUR, settings.adds_per_hour, time.monotonic)
     return Application(
         chat=chat,
         names=DisplayNames(live.people, live.appender, storage.serializer, storage.pool),
@@ -111,7 +109,7 @@ def build_application(settings: Settings, storage: Storage, live: Live, stack: A
         presence=presence,
         typing=typing,
         lifecycle=SessionLifecycle(live.sessions, presence, typing, live.session_log),
-        charges=Charges(rate, TokenBuckets(settings.address_rate, settings.address_burst, loop_time)),
+        charges=Charges(rate, TokenBuckets(settings.address_rate, settings.address_burst, time.monotonic)),
         shared_rate=SharedRateLimit(rate, live.relay),
         additions=Additions(chat, adds, settings.adds_per_hour),
         shared_adds=SharedRateLimit(adds, live.relay, ADDED),

@@ -22,6 +22,7 @@ from service.gateway.auth.refusal_log import RefusalLog
 from service.gateway.auth.tokens import TokenVerifier
 from service.gateway.commands.admission import Admission, SessionStarter
 from service.gateway.commands.connect import ConnectHandler
+from service.gateway.commands.direct_posts import DirectPosts
 from service.gateway.commands.dispatcher import Dispatcher
 from service.gateway.commands.handlers import Handler, Handlers
 from service.gateway.commands.join import JoinHandlers
@@ -151,9 +152,9 @@ class _Builder:
             self.views, live.hub, readiness, lifecycle, settings.ping_interval, settings.ping_timeout, limits
         )
         starter = SessionStarter(live.sessions, live.people, self.application.names, connect, lifecycle)
-        dispatcher = Dispatcher(
-            self._handlers(), self.application.charges, presence, self.counters, self.turns, traces
-        )
+        charges, chat, typing = self.application.charges, self.application.chat, self.application.typing
+        dispatcher = Dispatcher(self._handlers(), charges, presence, self.counters, self.turns, traces)
+        posts = DirectPosts(dispatcher, chat, typing, settings.max_mentions)
         admission = partial(
             Admission,
             origins=settings.origins,
@@ -172,7 +173,7 @@ class _Builder:
         )
         common = (starter, dispatcher, live.hub, settings)
         return (
-            NativeEndpoint(admission(door=NATIVE), *common),
+            NativeEndpoint(admission(door=NATIVE), *common, posts),
             SocketIoEndpoint(admission(door=SOCKETIO), *common),
         )
 
@@ -259,7 +260,7 @@ class _Builder:
         leave = partial(leave_rooms, storage.pool, storage.serializer, deadline=deadline)
         return Actions(
             storage.read_models, application.suspensions, remove, leave,
-            application.reports, self.reports, application.read_markers,
+            application.reports, self.reports, application.read_markers, application.people_queries,
         )  # fmt: skip
 
     def _signin(self) -> SignIn:

@@ -53,7 +53,7 @@ class Presence:
         self._relay = relay
         self._audience = audience
         self._people = people
-        self._clock = asyncio.get_running_loop().time
+        self._clock = time.monotonic
         self._gossip = Gossip(str(uuid4()), grace, self._when())
 
     def arrive(self, user: str, connection: str) -> None:

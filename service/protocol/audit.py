@@ -11,7 +11,7 @@ from msgspec import Meta
 from service.domain.events import EVENTS, Visibility
 from service.protocol.commands import MAX_SEQ, RoomId, Seq, UserId
 from service.protocol.http import Query
-from service.protocol.room_as_of import MomentText, Shown, Standing, Standpoint, TimeText
+from service.protocol.room_as_of import Act, MomentText, Shown, Standing, Standpoint, TimeText
 
 TypeName = Annotated[
     str,
@@ -70,10 +70,12 @@ class PersonView(Standpoint, frozen=True, kw_only=True, rename="camel", omit_def
     has the events that were certainly written to a connection, `perhaps_written` those that only a `merged` connection
     may have been written; `unknown` counts the connections for which neither is known. `standing` includes the read
     marker. With `since`, the first moment of a day, `visible` and `readable` cover every moment of that day.
+    `erasure` is present if the person had been erased by that moment.
     """
 
     user_id: str
     room_id: str
+    erasure: Act | None = None
     since: str | None = None
     visible: bool
     readable: tuple[Stretch, ...]
@@ -101,13 +103,14 @@ class RoomSeen(Shown, frozen=True, kw_only=True, rename="camel", omit_defaults=T
 class PersonRooms(Shown, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """What a person could see of every room that they had to do with by a moment, by room id.
 
-    These are the rooms with an event about the person: that they joined, were invited, left, were banned. `since` is as
-    in `PersonView`, `name` their display name at the moment. `unknown` counts the connections that were still open
-    then, or whose node died: what was written to them in any room is not known.
+    These are the rooms with an event about the person: that they joined, were invited, left, were banned. `since` and
+    `erasure` are as in `PersonView`, `name` is their display name at the moment. `unknown` counts the connections that
+    were still open then, or whose node died: what was written to them in any room is not known.
     """
 
     user_id: str
     name: str | None = None
+    erasure: Act | None = None
     since: str | None = None
     at: str
     unknown: int

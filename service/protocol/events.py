@@ -5,6 +5,7 @@ microseconds. Clients ignore unknown fields, so fields may be added here and nev
 """
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Literal
 
 import msgspec
@@ -375,6 +376,7 @@ class PublicRoom(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     members: int
 
 
+@lru_cache(maxsize=1_024)
 def timestamp(at: datetime) -> str:
-    """Return a time as RFC 3339 text in UTC with microseconds."""
+    """Return a time as RFC 3339 text in UTC with microseconds; all events and acks of a commit have one."""
     return at.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"

@@ -203,11 +203,12 @@ class Marked(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     at: str
 
 
-class Judged(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Whether a person is suspended now."""
+class Judged(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """Whether a person is suspended now. `unknown` has the id of one who has never signed in: it may be mistyped."""
 
     user_id: str
     suspended: bool
+    unknown: tuple[str, ...] = ()
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):

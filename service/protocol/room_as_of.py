@@ -115,12 +115,32 @@ class Shown(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defa
     """A part of the record. A field that does not apply is absent."""
 
 
+How = Literal["left", "removed", "banned", "erased"]
+
+
+class Act(Shown, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """Who did something, when, and the position of its event in the log. Commands of operators are by `os:NAME`."""
+
+    by: str
+    at: str
+    position: int
+
+
+class Ending(Act, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """The end of a membership: the person `left`, was `removed` or `banned`, or was `erased` and so left all rooms."""
+
+    how: How
+
+
 class Standing(Shown, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """A person's relation to a room at a moment.
 
     `name` is the display name at that moment, unless it has been erased since (`nameErased`) or cannot be read
-    (`nameUnreadable`). `role` and `since`, the seq of the join, are present for members; `left` is the seq of a former
-    member's leave. A ban or a mute without its `...Until` was for good. `lastRead` is the last message they had read.
+    (`nameUnreadable`). Members have a `role`; `since` is the seq of the join, at `sinceAt`, and `roleSince` that of the
+    event that gave the role, at `roleSinceAt`. Of a former member `left` is the seq of the event that ended the
+    membership, however it ended, and `ended` says how. A ban or a mute without its `...Until` was for good; `ban` and
+    `mute` say by whom. `lastRead` is the last message they had read. `erasure` is present if the person had been erased
+    by that moment.
     """
 
     user_id: str
@@ -129,14 +149,21 @@ class Standing(Shown, frozen=True, kw_only=True, rename="camel", omit_defaults=T
     name_unreadable: bool = False
     role: Role | None = None
     since: int | None = None
+    since_at: str | None = None
+    role_since: int | None = None
+    role_since_at: str | None = None
     left: int | None = None
+    ended: Ending | None = None
     invited: bool = False
     banned: bool = False
     banned_until: str | None = None
+    ban: Act | None = None
     muted: bool = False
     muted_until: str | None = None
+    mute: Act | None = None
     last_read: int | None = None
     last_read_at: str | None = None
+    erasure: Act | None = None
 
 
 class ReactionThen(Shown, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
@@ -150,6 +177,7 @@ class MessageThen(Shown, frozen=True, kw_only=True, rename="camel", omit_default
     """A message as it read at a moment.
 
     `content` is null if the message was deleted by then, has been `erased` since, or is damaged (`unreadable`).
+    `deletionReason` is absent if whoever deleted the message gave none, or was erased since.
     """
 
     message_id: int
@@ -160,6 +188,8 @@ class MessageThen(Shown, frozen=True, kw_only=True, rename="camel", omit_default
     mentions: tuple[str, ...] = ()
     edited_at: str | None = None
     deleted_at: str | None = None
+    deleted_by: str | None = None
+    deletion_reason: str | None = None
     reactions: tuple[ReactionThen, ...] = ()
     pinned: bool = False
     erased: bool = False

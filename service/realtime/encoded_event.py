@@ -40,11 +40,13 @@ class EncodedEvent:
         "_frames",
         "_name_of",
         "_own",
+        "author",
         "length",
         "memory",
         "on_grow",
         "outgoing",
         "recorded",
+        "silenced",
     )
 
     def __init__(self, recorded: Recorded, name_of: NameOf, encoders: Encoders) -> None:
@@ -60,20 +62,15 @@ class EncodedEvent:
         """About the bytes of memory that this holds, the encoded frames included."""
         self.on_grow: Callable[[int], None] | None = None
         """Called with the bytes by which `memory` has grown."""
-
-    @property
-    def author(self) -> str | None:
+        self.author: str | None = None
         """The author of a message or reaction, whose frame differs from the others'; None for any other event."""
-        event = self.recorded.event
-        if isinstance(event, MessagePosted):
-            return event.author
-        return self.recorded.by if isinstance(event, ReactionAdded | ReactionRemoved) else None
-
-    @property
-    def silenced(self) -> tuple[str, ...]:
+        self.silenced: tuple[str, ...] = ()
         """The mentioned users who have blocked the author: their frames show no mention of them."""
-        event = self.recorded.event
-        return event.silenced if isinstance(event, MessagePosted) else ()
+        event = recorded.event
+        if isinstance(event, MessagePosted):
+            self.author, self.silenced = event.author, event.silenced
+        elif isinstance(event, ReactionAdded | ReactionRemoved):
+            self.author = recorded.by
 
     def without_content(self) -> "EncodedEvent":
         """Return the event without the content of its message."""
@@ -181,10 +178,7 @@ def _as_own(outgoing: Outgoing) -> Outgoing:
 
 
 def _without_ref(outgoing: Outgoing) -> Outgoing:
-    if isinstance(outgoing, MessageNew):
-        fields = {name: getattr(outgoing, name) for name in outgoing.__struct_fields__ if name != "ref"}
-        return MessageNew(**fields)
-    return outgoing
+    return msgspec.structs.replace(outgoing, ref=None) if isinstance(outgoing, MessageNew) else outgoing
 
 
 def _without_mention(outgoing: Outgoing, user: str) -> Outgoing:

@@ -12,7 +12,7 @@ Two different events with one seq contradict each other, and only the log shows 
 from collections.abc import Iterable, Sequence
 
 from service.domain import room
-from service.domain.events import MessageDeleted, Recorded, as_erased
+from service.domain.events import MessageDeleted, MessagePosted, Recorded, as_erased
 from service.domain.message import number_of
 from service.domain.room import RoomState
 from service.domain.room_state import without_words_of
@@ -60,17 +60,21 @@ class RoomFeed:
 
     def accept(self, events: Iterable[Recorded]) -> list[Recorded]:
         """Return the events that come next, in order, after applying them to the state."""
-        following = self.head + 1  # an event that waits for none is not counted
+        ready: list[Recorded] = []
+        following = self.state.head + 1  # an event that waits for none is not counted
         for recorded in events:
-            if (known := self._known(recorded.seq)) is not None:
+            if recorded.seq == following and not self._parked:
+                self.state = room.evolve(self.state, recorded)
+                ready.append(recorded)
+                following += 1
+            elif (known := self._known(recorded.seq, ready)) is not None:
                 self.contradicted = self.contradicted or not same(known, recorded)
             elif recorded.seq == following:
                 self._parked[following] = recorded
                 following += 1
-            elif recorded.seq > self.head and self._parking.admit(recorded):
+            elif recorded.seq > self.state.head and self._parking.admit(recorded):
                 self._parked[recorded.seq] = recorded
-        ready = []
-        while (recorded_next := self._parked.pop(self.head + 1, None)) is not None:
+        while self._parked and (recorded_next := self._parked.pop(self.state.head + 1, None)) is not None:
             self._parking.release(recorded_next.seq)
             self.state = room.evolve(self.state, recorded_next)
             ready.append(recorded_next)
@@ -100,11 +104,22 @@ class RoomFeed:
         texts = 4 * (len(state.name) + len(state.topic or ""))
         return BYTES_OF_ROOM + texts + BYTES_OF_MEMBER * len(state.members) + BYTES_OF_USER * others
 
-    def _known(self, seq: int) -> Recorded | None:
-        if seq > self.head:
+    def _known(self, seq: int, ready: list[Recorded]) -> Recorded | None:
+        """Return the event of a seq: one that waits, one that was just applied, or one in the ring."""
+        if seq > self.state.head:
             return self._parked.get(seq)
+        if ready and seq >= ready[0].seq:
+            return ready[seq - ready[0].seq]
+        return self._past(seq)
+
+    def _past(self, seq: int) -> Recorded | None:
         index = seq - self.first
         return self.ring.items[index].recorded if 0 <= index < len(self.ring.items) else None
+
+    def is_message(self, seq: int) -> bool | None:
+        """Return whether an event in the ring is a message, None if the ring has no event of this seq."""
+        past = self._past(seq)
+        return None if past is None else isinstance(past.event, MessagePosted)
 
     def remember(self, item: EncodedEvent) -> None:
         """Add a delivered event to the ring; a deletion removes the content of its message there."""

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from service.domain.events import MessagePosted, Recorded
+from service.domain.events import Recorded
 from service.domain.room import RoomState
 from service.domain.streams import room_of, room_stream
 from service.eventstore.reader import LogReader
@@ -105,6 +105,12 @@ class RoomFeeds:
         feed = self.by_room.get(room)
         return feed is not None and feed.head < seq
 
+    def in_memory(self, room: str) -> RoomFeed | None:
+        """Return a room's feed if it is in memory, which counts as a use of the room."""
+        if (feed := self.by_room.get(room)) is not None:
+            self._idle.use(room)
+        return feed
+
     async def feed(self, room: str) -> RoomFeed:
         """Return a room's feed, loaded from the log on first use.
 
@@ -113,8 +119,7 @@ class RoomFeeds:
         Raises:
             Unavailable: the log cannot be read.
         """
-        if (feed := self.by_room.get(room)) is not None:
-            self._idle.use(room)
+        if (feed := self.in_memory(room)) is not None:
             return feed
         if room not in self._loads:
             # A separate task, so that cancelling the first caller does not fail the others that wait for the room.
@@ -158,9 +163,8 @@ class RoomFeeds:
             Unavailable: the log cannot be read.
         """
         feed = self.by_room.get(room)
-        recent = feed.recent(seq - 1) if feed else None
-        if recent:
-            return isinstance(recent[0].recorded.event, MessagePosted)
+        if feed is not None and (recent := feed.is_message(seq)) is not None:
+            return recent
         return await self._reader.message(room, seq) is not None
 
     def receive(self, room: str, events: Iterable[Recorded]) -> None:
@@ -254,17 +258,13 @@ class RoomFeeds:
         """Apply events read from the log."""
         self._advance(feed, events)
         self._flush()
-        self._recount(feed)
-
-    def _recount(self, feed: RoomFeed) -> None:
-        if feed.room in self._idle:
-            self._idle.add(feed.room, feed.memory)
+        self._idle.recount(feed)
 
     def _receive(self, feed: RoomFeed, events: list[Recorded]) -> None:
         last = max((recorded.seq for recorded in events), default=0)
         if all(self._people.knows(user) for user in named_in(events)):
             self._advance(feed, events)
-            self._recount(feed)
+            self._idle.recount(feed)
             delay = PATIENCE if feed.gap or self.lags(feed.room, last) else None
         else:
             delay = 0.0

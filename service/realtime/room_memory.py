@@ -7,6 +7,7 @@ a room; one that does not fit is dropped, since the log has it.
 
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from typing import Protocol
 
 from service.domain.events import Recorded
 from service.realtime.encoded_event import EncodedEvent, text_size
@@ -50,7 +51,8 @@ class RingMemory:
         self.held += size
         self._rings[ring] = None
         self._rings.move_to_end(ring)
-        self._make_room()
+        if self.held > self._limit:
+            self._make_room()
 
     def remove(self, ring: "Ring", size: int) -> None:
         """Count an emptied ring no more."""
@@ -169,6 +171,18 @@ class Parking:
         self.size = 0
 
 
+class Measured(Protocol):
+    """A room in memory."""
+
+    @property
+    def room(self) -> str:
+        """Its id."""
+
+    @property
+    def memory(self) -> int:
+        """About the bytes that it takes."""
+
+
 class IdleRooms:
     """Rooms without subscribers by use; `evict` is called with each room that has to leave memory."""
 
@@ -193,6 +207,11 @@ class IdleRooms:
             evicted = next(iter(self._sizes))
             self.remove(evicted)
             self._evict(evicted)
+
+    def recount(self, feed: Measured) -> None:
+        """Count a room again that has changed, if it is one of them."""
+        if feed.room in self._sizes:
+            self.add(feed.room, feed.memory)
 
     def remove(self, room: str) -> None:
         """Remove a room, if it is one of them."""

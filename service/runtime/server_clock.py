@@ -5,6 +5,7 @@ wrong by any change of the database's own clock since the last query.
 """
 
 import asyncio
+import time
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -27,7 +28,7 @@ class ServerClock:
     def __init__(self, database: "asyncpg.Pool[Any]", deadline: float) -> None:
         self._database = database
         self._deadline = deadline
-        self._time = asyncio.get_running_loop().time
+        self._time = time.monotonic
         self._origin = datetime.now(UTC).timestamp() - self._time()
         self._sync_requested = asyncio.Event()
         self.synchronized = False

@@ -36,14 +36,24 @@ class TokenBuckets:
         """
         if not self.on:
             return None
-        left = self.left(name)
+        now = self._clock()
+        left, since = self._buckets.get(name, (self.burst, now))
+        left = min(self.burst, left + (now - since) * self._per_second)
         if left < count:
             raise TooManyRequests(retryAfter=round((count - left) / self._per_second, 3))
-        return self.keep(name, left - count)
+        return self._set(name, left - count, now)
+
+    def give_back(self, name: str, count: int = 1) -> None:
+        """Undo `take`."""
+        if self.on:
+            self.keep(name, self.left(name) + count)
 
     def keep(self, name: str, left: float) -> str | None:
         """Set the tokens in a bucket; return the name of the bucket that was evicted for it, if any."""
-        self._buckets[name] = (left, self._clock())
+        return self._set(name, left, self._clock())
+
+    def _set(self, name: str, left: float, now: float) -> str | None:
+        self._buckets[name] = (left, now)
         self._buckets.move_to_end(name)
         return self._buckets.popitem(last=False)[0] if len(self._buckets) > MAX_BUCKETS else None
 

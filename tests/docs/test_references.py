@@ -111,7 +111,7 @@ def test_every_path_exists() -> None:
     assert missing(paths, exists) == []
 
 
-WRITTEN = {"latest.md"}
+WRITTEN = {"latest.md", "paired.md"}
 """Documents that a command writes."""
 
 

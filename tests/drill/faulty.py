@@ -47,17 +47,18 @@ def ack_before_commit() -> None:
     """A message is acknowledged when its statement has run, and is committed afterwards."""
 
     async def commit(self: Appender, batch: list[Any]) -> None:
-        entries = [entry for entry, _ in batch]
+        entries = [waiting.entry for waiting in batch]
         try:
             connection = await self._connected()
             transaction = connection.transaction()
             await transaction.start()
             rows = await connection.fetch(batches.APPEND, *batches.arguments(entries, self._known_head))
-            for (entry, future), placed in zip(
+            for waiting, placed in zip(
                 batch, batches.read_batch(entries, rows, self._serializer).results, strict=True
             ):
-                if entry.events and isinstance(entry.events[0], MessagePosted):
-                    future.set_result(placed)
+                if waiting.entry.events and isinstance(waiting.entry.events[0], MessagePosted):
+                    waiting.answer(placed)
+                    waiting.answer = lambda _result: None
             await transaction.commit()
         except Exception:  # noqa: BLE001 - the bug is not to care
             self._drop_connection()

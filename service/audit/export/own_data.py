@@ -18,9 +18,8 @@ from service.audit.history.format import as_json
 from service.domain.events import AuditRead, Recorded
 from service.domain.streams import AUDIT, HOLDS, person_stream, session_stream, user_subject
 from service.errors import Overloaded, TooManyRequests
-from service.eventstore.appender import append_decided
 from service.eventstore.as_of_reader import AsOfReader, EventFilter
-from service.eventstore.entries import AppendRequest, AppendResult
+from service.eventstore.entries import AppendRequest, AppendResult, append_decided
 from service.eventstore.serializer import EventSerializer
 
 PAGE = 20

@@ -132,7 +132,7 @@ class AsOf:
             at=time,
             state=state,
             settings=snapshot.settings(state, events) if state.exists else None,
-            standings=snapshot.standings(state, snapshot.fold_people(people, markers), time),
+            standings=snapshot.standings(state, events, snapshot.fold_people(people, markers), time),
             unreadable=tuple(event.seq for event in events if event.undecoded),
         )
 

@@ -14,6 +14,7 @@ import msgspec
 from service.audit.history import snapshot
 from service.audit.history.as_of import AsOf, RoomAsOf, Writer, json_pieces
 from service.audit.history.existence import require_known
+from service.audit.history.names import Names
 from service.domain.events import ReadMarkerMoved, Recorded, SessionClosed, SessionOpened
 from service.domain.room import RoomState, evolve, readable_until
 from service.domain.streams import reader_stream, room_of, room_stream, session_stream
@@ -39,7 +40,13 @@ class PersonViews:
         self._write = write
 
     async def view(self, user: str, room: str, moment: Moment, since: datetime | None = None) -> PersonView:
-        """Return what a person could see, was sent and had read of a room by a moment.
+        """Return what a person could see, was sent and had read of a room by a moment; `Raises` as `named_view`."""
+        return (await self.named_view(user, room, moment, since))[0]
+
+    async def named_view(
+        self, user: str, room: str, moment: Moment, since: datetime | None = None
+    ) -> tuple[PersonView, Mapping[str, str]]:
+        """Return `view`, and the names that people of the room had at that moment, by user id.
 
         Raises:
             RoomNotFound: the room did not exist at that moment.
@@ -53,9 +60,11 @@ class PersonViews:
         sessions = await self._sessions(user, room, found)
         events = await self._reader.about_member(room, user, found.state.head)
         visible, readable = _seen(found.state, events, user, found.at, since)
-        return PersonView(
+        account = await self._reader.last_of_each_topic([user], found.position)
+        view = PersonView(
             user_id=user,
             room_id=room,
+            erasure=snapshot.fold_people(account, []).erasures.get(user),
             since=timestamp(since) if since else None,
             **msgspec.structs.asdict(await self._rooms.standpoint(found)),
             visible=visible,
@@ -66,6 +75,7 @@ class PersonViews:
             unknown=sum(session.written is None for session in sessions),
             sessions=sessions,
         )
+        return view, snapshot.names_in(found.standings.values())
 
     async def rooms(
         self, user: str, time: datetime | None, since: datetime | None = None
@@ -85,19 +95,33 @@ class PersonViews:
         document = PersonRooms(
             user_id=user,
             name=people.names.get(user),
+            erasure=people.erasures.get(user),
             since=timestamp(since) if since else None,
             at=timestamp(at),
             unknown=sent.unknown,
             rooms=[],
         )
-        return self._write(document, self._rooms_seen(user, _Moment(position, at, since), people, sent), {})
+        names: dict[str, str] = {}
+        seen = self._rooms_seen(user, _Moment(position, at, since), people, sent)
+        return self._write(document, self._with_names(seen, position, names), names)
+
+    async def _with_names(
+        self, pages: AsyncIterator[list[RoomSeen]], position: int, names: dict[str, str]
+    ) -> AsyncIterator[list[RoomSeen]]:
+        """Yield pages of rooms; add the names of those who acted on the person to `names` before each."""
+        known = Names(self._reader, position)
+        async for page in pages:
+            standings = [seen.standing for seen in page if seen.standing]
+            acts = [act for each in standings for act in (each.ended, each.ban, each.mute, each.erasure)]
+            names |= await known.of(act.by for act in acts if act)
+            yield page
 
     async def _rooms_seen(
         self, user: str, then: "_Moment", people: snapshot.PeopleAsOf, sent: "_Sent"
     ) -> AsyncIterator[list[RoomSeen]]:
-        names = await self._reader.rooms_about(user, then.position)
-        for start in range(0, len(names), ROOMS):
-            rooms = names[start : start + ROOMS]
+        all_rooms = await self._reader.rooms_about(user, then.position)
+        for start in range(0, len(all_rooms), ROOMS):
+            rooms = all_rooms[start : start + ROOMS]
             streams = [reader_stream(room, user) for room in rooms]
             last = await self._reader.last_of(streams, ReadMarkerMoved.TOPIC, then.position)
             markers = {room_of(each.stream): each for each in last}
@@ -123,7 +147,7 @@ class PersonViews:
             seq=head,
             visible=visible,
             readable=readable,
-            standing=snapshot.standings(state, people, then.at).get(user),
+            standing=snapshot.standings(state, events, people, then.at).get(user),
         )
 
     async def _sent(self, user: str, position: int) -> "_Sent":

@@ -8,36 +8,47 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from functools import reduce
 from itertools import groupby
+from typing import Any
 
 import msgspec
 
 from service.domain import account, message, room
 from service.domain.account import PersonState
 from service.domain.events import (
+    ENDINGS,
+    MemberBanned,
+    MemberJoined,
+    MemberLeft,
+    MemberMuted,
+    MemberRemoved,
     MessageDeleted,
     MessageEdited,
     MessagePosted,
+    PersonErased,
     PersonNamed,
     ReadMarkerMoved,
     Recorded,
+    RoleChanged,
     RoomTopicChanged,
 )
 from service.domain.message import MessageState
-from service.domain.room import RoomState
+from service.domain.room import Member, RoomState
 from service.domain.streams import user_of
 from service.protocol.events import timestamp
-from service.protocol.room_as_of import MessageThen, ReactionThen, SettingsThen, Standing
+from service.protocol.room_as_of import Act, Ending, How, MessageThen, ReactionThen, SettingsThen, Standing
 
 
 class PeopleAsOf(msgspec.Struct, frozen=True):
     """The names and read markers of people, which are not part of a room's state.
 
     `erased_names` are the people whose name has been erased since, `damaged_names` those whose name cannot be read.
+    `erasures` are of those people who had been erased by then.
     """
 
     names: Mapping[str, str | None]
     erased_names: frozenset[str]
     damaged_names: frozenset[str]
+    erasures: Mapping[str, Act]
     markers: Mapping[str, Recorded]
 
     def reading(self, marker: Recorded | None) -> "PeopleAsOf":
@@ -56,15 +67,19 @@ def fold_people(people: Iterable[Recorded], markers: Iterable[Recorded]) -> Peop
     """Return the names from the events of people's own streams, and the last event of each read marker."""
     states: dict[str, PersonState] = {}
     named: dict[str, Recorded] = {}
+    erasures: dict[str, Act] = {}
     for recorded in people:
         user = user_of(recorded.stream)
         states[user] = account.evolve(states.get(user, PersonState()), recorded)
         if isinstance(recorded.event, PersonNamed):
             named[user] = recorded
+        if isinstance(recorded.event, PersonErased):
+            erasures[user] = _act(recorded)
     return PeopleAsOf(
         names={user: state.name for user, state in states.items()},
         erased_names=frozenset(user for user, last in named.items() if last.erased),
         damaged_names=frozenset(user for user, last in named.items() if last.damage is not None),
+        erasures=erasures,
         markers={last.event.user: last for last in markers if isinstance(last.event, ReadMarkerMoved)},
     )
 
@@ -88,12 +103,60 @@ def settings(state: RoomState, events: Iterable[Recorded]) -> SettingsThen:
     )
 
 
-def standings(state: RoomState, people: PeopleAsOf, at: datetime) -> dict[str, Standing]:
+class Acts(msgspec.Struct, frozen=True):
+    """What began and ended memberships, gave roles, banned and muted people, by user id: of each kind the last."""
+
+    joins: dict[str, Recorded]
+    roles: dict[str, Recorded]
+    endings: dict[str, Ending]
+    bans: dict[str, Act]
+    mutes: dict[str, Act]
+
+
+def _acts(state: RoomState, events: Iterable[Recorded]) -> Acts:
+    """Return what happened to people in a room, from its state and the events that it was folded from."""
+    found = Acts({}, {}, {}, {}, {})
+    for recorded in events:
+        event = recorded.event
+        if isinstance(event, MemberJoined):
+            found.joins[event.user] = recorded
+        if isinstance(event, MemberJoined | RoleChanged):
+            found.roles[event.user] = recorded
+        if isinstance(event, ENDINGS) and state.left.get(event.user) == recorded.seq:
+            found.endings[event.user] = _ending(recorded, event)
+        if isinstance(event, MemberBanned):
+            found.bans[event.user] = _act(recorded)
+        if isinstance(event, MemberMuted):
+            found.mutes[event.user] = _act(recorded)
+    return found
+
+
+def _act(recorded: Recorded) -> Act:
+    return Act(by=recorded.by, at=timestamp(recorded.at), position=recorded.position)
+
+
+def _ending(recorded: Recorded, event: MemberLeft | MemberRemoved | MemberBanned) -> Ending:
+    """Return how a membership ended; only an erasure makes people leave by the act of another (`leave_rooms`)."""
+    how: How
+    match event:
+        case MemberBanned():
+            how = "banned"
+        case MemberRemoved():
+            how = "removed"
+        case _:
+            how = "left" if recorded.by == event.user else "erased"
+    return Ending(how=how, **msgspec.structs.asdict(_act(recorded)))
+
+
+def standings(
+    state: RoomState, events: Iterable[Recorded], people: PeopleAsOf, at: datetime
+) -> dict[str, Standing]:
     """Return each person's relation to a room, by user id, without those who have none.
 
-    `at` is the time by which bans and mutes are judged.
+    `events` are those that the state was folded from; `at` is the time by which bans and mutes are judged.
     """
-    found = {user: _standing(state, user, people, at) for user in people_in(state)}
+    acts = _acts(state, events)
+    found = {user: _standing(state, user, people, acts, at) for user in people_in(state)}
     return {user: standing for user, standing in found.items() if standing is not None}
 
 
@@ -102,7 +165,7 @@ def names_in(standings: Iterable[Standing]) -> dict[str, str]:
     return {each.user_id: each.name for each in standings if each.name}
 
 
-def _standing(state: RoomState, user: str, people: PeopleAsOf, at: datetime) -> Standing | None:
+def _standing(state: RoomState, user: str, people: PeopleAsOf, acts: Acts, at: datetime) -> Standing | None:
     member, marker = state.members.get(user), people.markers.get(user)
     left, invited = state.left.get(user), user in state.invited
     banned, muted = state.is_banned(user, at), state.is_muted(user, at)
@@ -113,17 +176,31 @@ def _standing(state: RoomState, user: str, people: PeopleAsOf, at: datetime) -> 
         name=people.names.get(user),
         name_erased=user in people.erased_names,
         name_unreadable=user in people.damaged_names,
-        role=member.role if member else None,
-        since=member.since if member else None,
+        **(_membership(member, acts.joins.get(user), acts.roles.get(user)) if member else {}),
         left=left,
+        ended=acts.endings.get(user),
         invited=invited,
         banned=banned,
         banned_until=_time(state.banned[user]) if banned else None,
+        ban=acts.bans.get(user) if banned else None,
         muted=muted,
         muted_until=_time(state.muted[user]) if muted else None,
+        mute=acts.mutes.get(user) if muted else None,
         last_read=marker.event.message if marker else None,  # type: ignore[attr-defined] # a ReadMarkerMoved
         last_read_at=_time(marker.at) if marker else None,
+        erasure=people.erasures.get(user),
     )
+
+
+def _membership(member: Member, joined: Recorded | None, role: Recorded | None) -> dict[str, Any]:
+    """Return what a standing says of a membership; the events are None if they cannot be read."""
+    return {
+        "role": member.role,
+        "since": member.since,
+        "since_at": timestamp(joined.at) if joined else None,
+        "role_since": role.seq if role else None,
+        "role_since_at": timestamp(role.at) if role else None,
+    }
 
 
 def messages(events: Iterable[Recorded], pinned: frozenset[int]) -> list[MessageThen]:
@@ -143,7 +220,7 @@ def _message(number: int, events: list[Recorded], *, pinned: bool) -> MessageThe
     if not isinstance(posted.event, MessagePosted):
         return None
     texts = [event for event in events if isinstance(event.event, MessagePosted | MessageEdited)]
-    deleted = (timestamp(event.at) for event in events if isinstance(event.event, MessageDeleted))
+    deletion = next((event for event in events if isinstance(event.event, MessageDeleted)), None)
     return MessageThen(
         message_id=number,
         user_id=posted.event.author,
@@ -152,7 +229,9 @@ def _message(number: int, events: list[Recorded], *, pinned: bool) -> MessageThe
         reply_to=posted.event.reply_to,
         mentions=posted.event.mentions,
         edited_at=_time(texts[-1].at) if len(texts) > 1 else None,
-        deleted_at=next(deleted, None),
+        deleted_at=timestamp(deletion.at) if deletion else None,
+        deleted_by=deletion.by if deletion else None,
+        deletion_reason=deletion.event.reason if deletion else None,  # type: ignore[attr-defined] # a MessageDeleted
         reactions=tuple(
             ReactionThen(emoji=emoji, user_ids=users) for emoji, users in state.reactions.items()
         ),

@@ -8,10 +8,10 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Seq
 import msgspec
 
 from service.audit.history.format import titled, when, who
-from service.audit.history.snapshot import names_in
 from service.protocol.audit import PersonRooms, PersonView, RoomSeen, SessionThen, Stretch
 from service.protocol.forms import printable
 from service.protocol.room_as_of import (
+    Act,
     MessageChange,
     MessageThen,
     RoomChanges,
@@ -47,14 +47,13 @@ async def text_pieces(
         yield b"  none\n"
 
 
-def view_text(view: PersonView) -> bytes:
+def view_text(view: PersonView, names: Names) -> bytes:
     """Return what a person could see of a room, as text."""
-    standing = view.standing
-    person = who(view.user_id, names_in([standing] if standing else []))
     lines = [
-        f"What {person} could see of the room {view.room_id} {_moment(view, view.since)}",
+        f"What {who(view.user_id, names)} could see of the room {view.room_id} {_moment(view, view.since)}",
+        *_erasure(view.erasure, names),
         f"  the room was visible to them: {'yes' if view.visible else 'no'}",
-        f"  standing: {_standing(standing)}",
+        f"  standing: {_standing(view.standing, names)}",
         f"  could read: {_events(view.readable)}",
         f"  was certainly sent: {_events(view.written)}",
         *([f"  was perhaps sent: {_events(view.perhaps_written)}"] if view.perhaps_written else []),
@@ -78,9 +77,9 @@ def _room(room: RoomThen, names: Names) -> list[str]:
         *_unreadable(room),
         "",
         f"Members: {len(room.members)}",
-        *(f"  {who(each.user_id, names)}: {_standing(each)}" for each in room.members),
+        *(f"  {who(each.user_id, names)}: {_standing(each, names)}" for each in room.members),
         *(["", f"Others: {len(room.others)}"] if room.others else []),
-        *(f"  {who(each.user_id, names)}: {_standing(each)}" for each in room.others),
+        *(f"  {who(each.user_id, names)}: {_standing(each, names)}" for each in room.others),
     ]
 
 
@@ -97,7 +96,7 @@ def _changes(changes: RoomChanges, names: Names) -> list[str]:
     if changes.people:
         lines += ["", "People"]
         lines += [
-            f"  {who(each.user_id, names)}: {_standing(each.after)} (before: {_standing(each.before)})"
+            f"  {who(each.user_id, names)}: {_standing(each.after, names)} (before: {_standing(each.before, names)})"
             for each in changes.people
         ]
     return lines
@@ -108,6 +107,7 @@ def _person_rooms(document: PersonRooms) -> list[str]:
     time = f"on {document.since[:10]} (UTC)" if document.since else f"as of {when(document.at)}"
     return [
         f"What {who(document.user_id, names)} could see {time}",
+        *_erasure(document.erasure, names),
         "  These are the rooms that they had to do with. Every public room could be found besides.",
         f"  connections of which it is not known what they were sent: {document.unknown}",
     ]
@@ -125,7 +125,7 @@ def _item(item: msgspec.Struct, names: Names) -> list[str]:
         case RoomSeen():
             return [
                 f"  {titled(item.name, item.room_id)}, {item.visibility}, up to event {item.seq}",
-                f"    visible: {'yes' if item.visible else 'no'}; standing: {_standing(item.standing)}",
+                f"    visible: {'yes' if item.visible else 'no'}; standing: {_standing(item.standing, names)}",
                 f"    could read: {_events(item.readable)}; was certainly sent: {_events(item.written)}"
                 + (f"; was perhaps sent: {_events(item.perhaps_written)}" if item.perhaps_written else ""),
             ]
@@ -143,12 +143,14 @@ def _message(message: MessageThen, names: Names) -> str:
     ]
     head = f"{message.message_id:>6}  {when(message.at)}  {who(message.user_id, names)}"
     about = f"  [{'; '.join(notes)}]" if notes else ""
-    return f"{head}: {_content(message)}{about}"
+    return f"{head}: {_content(message, names)}{about}"
 
 
-def _content(message: MessageThen) -> str:
+def _content(message: MessageThen, names: Names) -> str:
     if message.deleted_at:
-        return f"(deleted {when(message.deleted_at)})"
+        by = f" by {who(message.deleted_by, names)}" if message.deleted_by else ""
+        reason = f": {printable(message.deletion_reason)}" if message.deletion_reason else ""
+        return f"(deleted {when(message.deleted_at)}{by}{reason})"
     if message.erased:
         return "(erased or expired)"
     return "(unreadable)" if message.content is None else printable(message.content)
@@ -176,18 +178,69 @@ def _settings(settings: SettingsThen) -> list[str]:
     ]
 
 
-def _standing(standing: Standing | None) -> str:
+def _standing(standing: Standing | None, names: Names) -> str:
     if standing is None:
         return "none"
+    ban, mute, erasure = standing.ban, standing.mute, standing.erasure
     parts = [
-        *([f"{standing.role} since event {standing.since}"] if standing.role else []),
-        *([f"left at event {standing.left}"] if standing.left else []),
+        *_membership(standing),
+        *_ending(standing, names),
         *(["invited"] if standing.invited else []),
-        *([f"banned {_until(standing.banned_until)}"] if standing.banned else []),
-        *([f"muted {_until(standing.muted_until)}"] if standing.muted else []),
+        *([_ban(standing, ban, names)] if ban and not _ended_by_ban(standing) else []),
+        *([f"muted {_until(standing.muted_until)} {_act(mute, names)}"] if mute else []),
         *([f"had read up to {standing.last_read}"] if standing.last_read else []),
+        *([f"erased {_act(erasure, names)}"] if erasure else []),
+        *(["name erased since"] if standing.name_erased and not erasure else []),
     ]
     return ", ".join(parts) or "none"
+
+
+def _membership(standing: Standing) -> list[str]:
+    if standing.role is None:
+        return []
+    since = [_since(standing.role, standing.role_since or standing.since, standing.role_since_at)]
+    if standing.role_since != standing.since and standing.role_since is not None:
+        since.append(_since("member", standing.since, standing.since_at))
+    return since
+
+
+def _since(role: str, event: int | None, at: str | None) -> str:
+    return f"{role} since {when(at)} (event {event})" if at else f"{role} since event {event}"
+
+
+def _ended_by_ban(standing: Standing) -> bool:
+    """Return whether the ban that is in force is what ended the membership."""
+    ended, ban = standing.ended, standing.ban
+    return ended is not None and ban is not None and ban.position == ended.position
+
+
+def _ending(standing: Standing, names: Names) -> list[str]:
+    ended, event = standing.ended, f"event {standing.left}"
+    if ended is None:
+        return []
+    if standing.ban and _ended_by_ban(standing):
+        return [f"{_ban(standing, standing.ban, names)} ({event})"]
+    match ended.how:
+        case "left":
+            return [f"left on {when(ended.at)} ({event})"]
+        case "removed":
+            return [f"removed {_act(ended, names)} ({event})"]
+        case "banned":
+            return [f"banned {_act(ended, names)} ({event}; the ban is over)"]
+        case "erased":
+            return [f"left because of the erasure, on {when(ended.at)} ({event})"]
+
+
+def _ban(standing: Standing, ban: Act, names: Names) -> str:
+    return f"banned {_until(standing.banned_until)} {_act(ban, names)}"
+
+
+def _act(act: Act, names: Names) -> str:
+    return f"by {who(act.by, names)} on {when(act.at)}"
+
+
+def _erasure(act: Act | None, names: Names) -> list[str]:
+    return [f"  erased {_act(act, names)}"] if act else []
 
 
 def _until(time: str | None) -> str:

@@ -23,12 +23,17 @@ from service.runtime.database_retry import retry_read
 
 
 class Erasure(msgspec.Struct, frozen=True):
-    """A person was erased at `at` (UTC) and `position`; `keys` is the number of keys that this call destroyed."""
+    """A person was erased at `at` (UTC) and `position`, on the recorded `ground`; `keys` were destroyed by this call.
+
+    `already` says that an earlier call erased the person; this one changed nothing, and its own ground is not recorded.
+    """
 
     person: str
     position: int
     at: datetime
     keys: int
+    ground: str
+    already: bool
 
 
 async def erase(database: Any, person: str, *, ground: str, by: str, deadline: float) -> Erasure:
@@ -43,7 +48,10 @@ async def erase(database: Any, person: str, *, ground: str, by: str, deadline: f
     row = await retry_read(lambda: database.fetchrow(_ERASE, person, by, ground), deadline)
     if row["held"] is not None:
         raise UnderLegalHold(what=f"{person} cannot be erased", held=describe(row["held"]))
-    return Erasure(person, row["position"], row["at"], row["keys_gone"])
+    already = row["outcome"] == "known"
+    if already:
+        ground = await retry_read(lambda: database.fetchval(_GROUND, row["position"]), deadline)
+    return Erasure(person, row["position"], row["at"], row["keys_gone"], ground, already)
 
 
 async def erasures(database: Any, serializer: EventSerializer, deadline: float) -> list[Recorded]:
@@ -59,5 +67,8 @@ async def erasures(database: Any, serializer: EventSerializer, deadline: float) 
 
 
 _ERASE = "SELECT * FROM erase_person($1, $2, $3)"
+_GROUND = (
+    "SELECT convert_from(state, 'UTF8')::json ->> 'ground' FROM readable_events WHERE notification_id = $1"
+)
 _PEOPLE = "SELECT person FROM person_keys WHERE scope = '' AND wrapped IS NULL"
 _ERASURES = f"{ROWS} WHERE e.originator_id = ANY ($1::uuid[]) AND e.topic = $2 ORDER BY e.notification_id"

@@ -15,8 +15,7 @@ from service.domain import room as rooms_domain
 from service.domain.commands import LeaveRoom
 from service.domain.streams import room_stream
 from service.errors import Refusal
-from service.eventstore.appender import append_decided
-from service.eventstore.entries import AppendRequest, append_one
+from service.eventstore.entries import AppendRequest, append_decided, append_one
 from service.eventstore.reader import LogReader
 from service.eventstore.serializer import EventSerializer
 

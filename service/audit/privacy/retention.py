@@ -19,8 +19,7 @@ from service.audit.privacy.existence import require_room
 from service.audit.privacy.retention_backfill import RetentionRule, backfill
 from service.domain.events import RoomRetentionChanged
 from service.domain.streams import SETTINGS, room_stream
-from service.eventstore.appender import append_decided
-from service.eventstore.entries import AppendRequest, append_one
+from service.eventstore.entries import AppendRequest, append_decided, append_one
 from service.eventstore.reader import LogReader
 from service.eventstore.serializer import EventSerializer
 from service.runtime.database_retry import retry_read

@@ -28,6 +28,11 @@ class Charges:
             self._users.give_back(user, charged)
             raise
 
+    def give_back(self, user: str, address: str) -> None:
+        """Undo `take` of a price of 1, for a command that is charged again."""
+        self._users.give_back(user, 1)
+        self._addresses.give_back(address)
+
     def owe(self, user: str, price: int) -> None:
         """Charge a price that was not known before; the debt is at most a burst."""
         if price:

@@ -50,7 +50,8 @@ class RateLimit:
         """
         if not self._buckets.on:
             return
-        self._forget(self._buckets.take(user, count))
+        if (evicted := self._buckets.take(user, count)) is not None:
+            self._forget(evicted)
         self._spent[user] = self._spent.get(user, 0) + count
 
     def charge(self, user: str, price: int) -> int:

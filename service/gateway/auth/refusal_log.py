@@ -39,7 +39,7 @@ class RefusalLog:
             extra={
                 "door": door,
                 "reason": reason if origin is None else FOREIGN_ORIGIN,
-                "problem": _problem(error) if origin is None else UNLISTED,
+                "problem": _problem(reason, error) if origin is None else UNLISTED,
                 **({} if origin is None else {"origin": origin}),
                 "address": address,
                 "withheld": withheld,
@@ -47,8 +47,12 @@ class RefusalLog:
         )
 
 
-def _problem(error: OnRecordError | None) -> str:
-    """Return the details of an error that repeat nothing that the client sent; empty if there are none."""
+def _problem(reason: str, error: OnRecordError | None) -> str:
+    """Return the details of an error that repeat nothing that the client sent; the reason in words if it has none."""
     if isinstance(error, TokenInvalid):
         return str(error.data.get("logged", error.data["problem"]))
-    return str(error) if isinstance(error, NotAllowed | TokenExpired | TokenNotYetValid) else ""
+    if isinstance(error, NotAllowed | TokenExpired | TokenNotYetValid):
+        return str(error)
+    if error is not None and all(isinstance(value, int | float) for value in error.data.values()):
+        return str(error)  # numbers are the server's own
+    return reason.replace("_", " ")

@@ -53,6 +53,9 @@ TRY_AGAIN = 5.0
 
 E = TypeVar("E", bound=OnRecordError | None)
 
+TOKEN_PLACES = {"native": "send it as token in connect", "socketio": "send it as auth: {token}"}
+"""How a client sends its token, by door."""
+
 log = logging.getLogger("onrecord.door")
 
 
@@ -116,7 +119,7 @@ class Admission:
             Unavailable: the token cannot be verified now.
         """
         if token is None:
-            raise TokenInvalid(problem="none was given")
+            raise TokenInvalid(problem=f"none was given; {TOKEN_PLACES[self.door]}", logged="none was given")
         identity = await self.tokens.verify(token)
         identity.require(CHAT)
         self.check_connection_limit(identity.user)

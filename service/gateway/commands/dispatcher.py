@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from service.chat import CommandResult
@@ -65,19 +66,15 @@ class Dispatcher:
         Raises:
             Violation: from `decode`.
         """
-        began, kind, price = asyncio.get_running_loop().time(), UNREAD, price_of_bytes(size)
+        began, kind, price = monotonic(), UNREAD, price_of_bytes(size)
         try:
             self.charges.take(session.user, session.source, price)
             frame = decode()
             kind = frame.type
-            if frame.ACTIVITY:
-                self.presence.touch(session.user, session.id)
             if more := price_of_command(frame):
-                price += more
                 self.charges.take(session.user, session.source, more)
-            session.refused = max(0, session.refused - price)
-            if isinstance(frame, RoomFrame):
-                session.use(frame.room_id)
+                price += more
+            self.admitted(session, frame, price)
             await self._ready(session, price)
             reply = await self.handlers[kind](session, frame)
             self.charges.owe(
@@ -85,27 +82,36 @@ class Dispatcher:
             )
             _answer(session, tag(), reply)
         except OnRecordError as error:
-            self._answered(kind, began, error)
+            self.answered(kind, began, error)
             session.refuse(tag(), error)
             if isinstance(error, TooManyRequests):
                 await self._slow_down(session, price)
         except Violation:
             raise
         except Exception as error:
-            self._answered(kind, began, error)
+            self.answered(kind, began, error)
             log.exception("command_failed", extra={"session": session.id})
             session.refuse(tag(), Unavailable())
         else:
             if isinstance(reply, Later):
                 reply.answer.add_done_callback(partial(self._answered_later, kind, began))
             else:
-                self._answered(kind, began, None, reply.result if isinstance(reply, Then) else None)
+                self.answered(kind, began, None, reply.result if isinstance(reply, Then) else None)
+
+    def admitted(self, session: Session, frame: Frame, price: int) -> None:
+        """Note a command that was charged `price`."""
+        if frame.ACTIVITY:
+            self.presence.touch(session.user, session.id)
+        if session.refused:
+            session.refused = max(0, session.refused - price)
+        if isinstance(frame, RoomFrame):
+            session.use(frame.room_id)
 
     def _answered_later(self, kind: str, began: float, answer: "asyncio.Future[CommandResult]") -> None:
         error = Unavailable() if answer.cancelled() else answer.exception()
-        self._answered(kind, began, error, None if error else answer.result())
+        self.answered(kind, began, error, None if error else answer.result())
 
-    def _answered(
+    def answered(
         self, kind: str, began: float, error: BaseException | None, result: CommandResult | None = None
     ) -> None:
         """Count and trace a command that began at a time of the loop and is answered now."""

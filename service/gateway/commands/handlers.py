@@ -147,11 +147,12 @@ class Handlers:
         if len(set(frame.mentions)) > self.max_mentions:
             problem = f"A message mentions at most {self.max_mentions} users - at '$.mentions'"
             refusal = Malformed(problem=problem)
-        sent = command_fingerprint(frame)
-        answer = await self.chat.submit(command, session.user, command.ref, sent, refusal)
+        answer = await self.chat.submit(
+            command, session.user, command.ref, command_fingerprint(frame), refusal
+        )
         if self.typing.is_typing(frame.room_id, session.user):
             answer.add_done_callback(partial(self._posted, frame.room_id, session.user))
-        return Later(answer, _sent)
+        return Later(answer, sent)
 
     def _posted(self, room: str, user: str, answer: Future[CommandResult]) -> None:
         """Stop the typing of a user whose message was recorded now, and not by an earlier attempt."""
@@ -254,7 +255,8 @@ def _with_voice(state: RoomState, user: str, at: datetime) -> RoomState:
     return state
 
 
-def _sent(result: CommandResult) -> MessageSendAck:
+def sent(result: CommandResult) -> MessageSendAck:
+    """Return the ack of `message:send`."""
     return MessageSendAck(
         seq=result.seq, at=timestamp(result.at), message_id=result.seq, dropped=result.dropped
     )

@@ -16,6 +16,10 @@ class SocketConversation:
         self._socket = socket
         self._upgrades = upgrades
 
+    def take_now(self, _message: str | bytes) -> bool:
+        """Leave every packet to `take`."""
+        return False
+
     async def take(self, message: str | bytes) -> None:
         """Handle a packet."""
         packet = _packet(message)

@@ -22,6 +22,7 @@ from service.gateway.auth.claims import ADMIN, CHAT
 from service.gateway.auth.tokens import Identity
 from service.gateway.http.endpoint import NO_STORE, route_path
 from service.gateway.http.request import RequestGuard, body, parameters
+from service.gateway.queries.people import PeopleQueries
 from service.gateway.queries.reports import ReportQueries
 from service.protocol.events import timestamp
 from service.protocol.http import Erased, Judged, Marked, PersonQuery, RoomQuery, ToErase, ToJudge, ToMark
@@ -51,6 +52,7 @@ class Actions:
     reports: Reports
     report_queries: ReportQueries
     markers: ReadMarkers
+    people_queries: PeopleQueries
 
     def routes(self, guard: RequestGuard) -> list[Route]:
         """Return a route for each action."""
@@ -97,8 +99,11 @@ class Actions:
         return Marked(room_id=query.room_id, seq=result.seq, at=timestamp(result.at))
 
     async def _judge(self, admin: Identity, command: SetSuspension) -> Judged:
+        unknown = await self.people_queries.unknown(
+            [command.user]
+        )  # before the suspension puts it on the record
         await self.suspensions.set_suspension(command, admin.user)
-        return Judged(user_id=command.user, suspended=command.suspended)
+        return Judged(user_id=command.user, suspended=command.suspended, unknown=unknown)
 
     def _endpoint(self, guard: RequestGuard, action: Action) -> Callable[[Request], Awaitable[Response]]:
         async def serve(request: Request) -> Response:

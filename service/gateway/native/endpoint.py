@@ -26,6 +26,7 @@ from service.gateway.auth.prices import bytes_of
 from service.gateway.auth.refusal_log import FOREIGN_ORIGIN
 from service.gateway.auth.tokens import bearer
 from service.gateway.commands.admission import Admission, SessionStarter, client_name
+from service.gateway.commands.direct_posts import DirectPosts
 from service.gateway.commands.dispatcher import Dispatcher
 from service.gateway.session.counters import OK
 from service.gateway.session.session import Session
@@ -97,10 +98,12 @@ class NativeEndpoint:
         dispatcher: Dispatcher,
         hub: Hub,
         settings: Settings,
+        posts: DirectPosts,
     ) -> None:
         self.admission = admission
         self.starter = starter
         self.dispatcher = dispatcher
+        self.posts = posts
         self.hub = hub
         self._addresses = ClientAddresses(settings.trusted_proxies)
         self.unauthenticated: Timeouts[NativeConversation] = Timeouts(
@@ -164,6 +167,16 @@ class NativeConversation:
         self._logged = False
         self._began = upgrade.began
         endpoint.unauthenticated.begin(self, self._began)
+
+    def take_now(self, message: str | bytes) -> bool:
+        """Post a message that needs nothing but what is in memory."""
+        session = self._session
+        return (
+            session is not None
+            and isinstance(message, str)
+            and not self._transport.closing
+            and self._endpoint.posts.take(session, message)
+        )
 
     async def take(self, message: str | bytes) -> None:
         """Carry out a command; the first one must be `connect`."""

@@ -3,8 +3,8 @@
 Plain numbers, as in `service.observability.histogram`: a command costs two look-ups. Deliveries are not counted here.
 """
 
-import asyncio
 from collections import Counter, defaultdict
+from time import monotonic
 
 from service.errors import OnRecordError
 from service.observability.histogram import Histogram
@@ -31,9 +31,9 @@ class Counters:
         """By endpoint and close code."""
 
     def answered(self, kind: str, error: BaseException | None, began: float) -> None:
-        """Count a command that began at the loop's time `began` and is answered now."""
-        self.commands[kind, outcome(error)] += 1
-        self.command_seconds[kind].observe(asyncio.get_running_loop().time() - began)
+        """Count a command that began at `began`, a time of `time.monotonic` and the loop, and is answered now."""
+        self.commands[kind, OK if error is None else outcome(error)] += 1
+        self.command_seconds[kind].observe(monotonic() - began)
 
 
 def outcome(error: BaseException | None) -> str:

@@ -192,6 +192,11 @@ class PendingAcks:
         """Whether every command that was received has its answer, or the connection is ending."""
         return self._transport.closing or (self._in_flight == 0 and self._transport.idle)
 
+    @property
+    def may_begin(self) -> bool:
+        """Whether another command may begin now, and nothing is unsent."""
+        return self._in_flight < MAX_IN_FLIGHT and not self._transport.outbox
+
     async def ready(self) -> None:
         """Wait until another command may begin: fewer than `MAX_IN_FLIGHT` wait, and at most 128 KiB are unsent."""
         await self._below_limit.wait()
@@ -201,16 +206,25 @@ class PendingAcks:
         self, session: Session, tag: str | None, answer: "asyncio.Future[CommandResult]", make: MakeAck
     ) -> None:
         """Answer a command of the session once the result of its commit is known."""
+        self.begin()
+        answer.add_done_callback(lambda done: self._answer(session, tag, done, make))
+
+    def begin(self) -> None:
+        """Count a command that waits for its commit."""
         self._in_flight += 1
         if self._in_flight >= MAX_IN_FLIGHT:
             self._below_limit.clear()
-        answer.add_done_callback(lambda done: self._answer(session, tag, done, make))
+
+    def end(self) -> None:
+        """Count a command no more, since it is answered."""
+        self._in_flight -= 1
+        if self._in_flight == MAX_IN_FLIGHT - 1:
+            self._below_limit.set()
 
     def _answer(
         self, session: Session, tag: str | None, answer: "asyncio.Future[CommandResult]", make: MakeAck
     ) -> None:
-        self._in_flight -= 1
-        self._below_limit.set()
+        self.end()
         if answer.cancelled():
             session.refuse(tag, Unavailable())
             return

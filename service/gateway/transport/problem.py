@@ -25,7 +25,10 @@ class TokenMissing(TokenInvalid):
     """No token was sent; the challenge names no error in this case (RFC 6750, section 3)."""
 
     def __init__(self) -> None:
-        super().__init__(problem="none was given")
+        super().__init__(
+            problem="none was given; send it in the header Authorization: Bearer TOKEN",
+            logged="none was given",
+        )
 
 
 def application(routes: Sequence[BaseRoute], middleware: Sequence[Middleware] = ()) -> Starlette:

@@ -107,6 +107,12 @@ class Refused(NamedTuple):
 class Conversation(Protocol):
     """Handles the messages of one WebSocket. Calls do not overlap."""
 
+    def take_now(self, message: str | bytes) -> bool:
+        """Handle a message within this call, if that is possible; return whether it was, and do nothing if not.
+
+        Called only while no earlier message is being handled.
+        """
+
     async def take(self, message: str | bytes) -> None:
         """Handle a message, of text or of bytes."""
 

@@ -75,8 +75,7 @@ class WebSocketConnection(WriteBuffer):
         """See `Transport.write`."""
         if not self.open:
             return self._require_handshake()
-        self.put(frame)
-        if self.over(self.limits.max_outbox):
+        if self.put(frame) and self.over(self.limits.max_outbox):
             self.close(Close.TOO_SLOW, "too slow")
         return None
 

@@ -19,7 +19,7 @@ _SHORT, _MARK_16, _MARK_64 = 125, 126, 127
 
 def text_frame(payload: bytes) -> bytes:
     """Return the frame of a text message; `payload` is UTF-8 (RFC 6455, section 5.6)."""
-    return _frame(TEXT, payload)
+    return _SHORT_TEXT[len(payload)] + payload if len(payload) <= _SHORT else _frame(TEXT, payload)
 
 
 def binary_frame(payload: bytes) -> bytes:
@@ -59,6 +59,9 @@ def _frame(opcode: int, payload: bytes) -> bytes:
         return struct.pack("!BBH", _FIN | opcode, _MARK_16, length) + payload
     return struct.pack("!BBQ", _FIN | opcode, _MARK_64, length) + payload
 
+
+_SHORT_TEXT = [_frame(TEXT, bytes(length))[:2] for length in range(_SHORT + 1)]
+"""The headers of text frames with a short length, by length: acks and most events."""
 
 HEARTBEAT = _frame(PING, b"")
 """A ping without a payload. At most one is unanswered at a time, so any pong answers it (section 5.5.3)."""

@@ -13,7 +13,9 @@ is accepted, as in other servers.
 
 import sys
 from codecs import IncrementalDecoder, getincrementaldecoder
-from typing import Any, NamedTuple
+from typing import Any
+
+import msgspec
 
 from service.gateway.websocket.frames import BINARY, CLOSE, CLOSE_CODES, CONTINUATION, PING, PONG, TEXT
 
@@ -39,7 +41,7 @@ class ProtocolError(Exception):
         self.reason = reason
 
 
-class Received(NamedTuple):
+class Received(msgspec.Struct, frozen=True, gc=False):
     """A whole message or a control frame: `data` is text for `TEXT`, and the payload's bytes for all others."""
 
     opcode: int

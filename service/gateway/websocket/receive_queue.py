@@ -1,9 +1,10 @@
 """Queues the messages of one connection, and passes them to its conversation one after the other, then its end.
 
-An idle connection has no task: one runs only while a message or the end is being passed on.
+An idle connection has no task: one runs only while a message or the end is being passed on. A message that the
+conversation can handle within the call that received it needs none (`Conversation.take_now`).
 
 Invariant: in one iteration of the event loop, a connection handles messages for `TURN` seconds, and the one that it is
-handling then.
+handling then; or as many as are parsed in one turn (`FRAMES_A_TURN`), if each is handled within the call.
 """
 
 import asyncio
@@ -80,9 +81,10 @@ class ReceiveQueue:
         return sum(map(getsizeof, self._messages)) + (getsizeof(self._current) if self._current else 0)
 
     def add(self, message: str | bytes) -> None:
-        """Queue a message."""
-        self._messages.append(message)
-        self.wake()
+        """Handle a message now if none is before it and the conversation can; otherwise queue it."""
+        if not (self.idle and self._conversation.take_now(message)):
+            self._messages.append(message)
+            self.wake()
 
     def wake(self) -> None:
         """Pass on the queued messages, and the end of the connection if it has ended."""

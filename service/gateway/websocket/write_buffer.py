@@ -59,12 +59,14 @@ class WriteBuffer(asyncio.Protocol):
         """Called by asyncio when the transport's buffer is no longer above the watermark."""
         self.writable.set()
 
-    def put(self, frame: bytes) -> None:
-        """Write what the kernel accepts, and buffer the rest in the transport."""
+    def put(self, frame: bytes) -> bool:
+        """Write what the kernel accepts, and buffer the rest in the transport; return whether there is a rest."""
         if self._may_write_direct():
-            frame = frame[self._write_at_once(frame) :]
-        if frame:
-            self.put_later(frame)
+            if (written := self._write_at_once(frame)) == len(frame):
+                return False
+            frame = frame[written:]
+        self.put_later(frame)
+        return True
 
     def put_later(self, data: bytes) -> None:
         """Buffer in the transport; no direct write may overtake these bytes."""

@@ -77,6 +77,7 @@ async def test_erased_person_is_refused_and_no_content_is_left_anywhere(
             assert [await each.closed() for each in (here, there)] == [4504, 4504]
         erased = json.loads(summary)
         assert (erased["person"], erased["keys"], erased["left"], erased["purged"]) == ("alice", 1, 1, True)
+        assert erased["already"] is False
         await shut_out(one, other)
         # Nowhere in the database, in what others receive, in what auditors see, in Redis, in the logs.
         assert not holds(dump(database))
@@ -97,13 +98,13 @@ async def test_erased_person_is_refused_and_no_content_is_left_anywhere(
         await projected(database)
         code, report, _ = await run(env, "project", "verify")
         assert code == 0, report
-        # Again: the same erasure, and nothing to destroy.
-        code, summary, _ = await run(env, *ERASE)
-        assert (code, json.loads(summary)["position"], json.loads(summary)["keys"]) == (
-            0,
-            erased["position"],
-            0,
-        )
+        # Again: the same erasure, with the ground that is on the record, and nothing to destroy.
+        code, summary, _ = await run(env, *ERASE[:-1], "another ground")
+        again = json.loads(summary)
+        assert (code, again["position"], again["keys"], again["already"]) == (0, erased["position"], 0, True)
+        assert again["ground"] == erased["ground"] == ERASE[-1]
+        code, text, _ = await run(env, *ERASE, "--as", "text")
+        assert (code, text.startswith("alice was already erased ")) == (0, True), text
     assert not holds("".join([*one.words, *other.words, *projector.words]))
     with redis.Redis.from_url(servers.redis_url) as server:
         assert server.dbsize() == 0, "the bus keeps nothing"

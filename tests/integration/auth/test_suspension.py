@@ -81,4 +81,9 @@ async def test_only_an_administrator_suspends(database: Database, servers: Serve
             page = {"Origin": "https://evil.example.com"}
             answer = await root.post("/admin/people/alice/suspend", json={}, headers=page)
             assert answer.status_code == 403
+            mistyped = await root.post("/admin/people/alicce/suspend", json={})
+            assert mistyped.json() == {"userId": "alicce", "suspended": True, "unknown": ["alicce"]}
         assert await enters(one, "alice")
+        async with admin(one) as root:
+            answer = await root.post("/admin/people/alice/suspend", json={})
+            assert answer.json() == {"userId": "alice", "suspended": True}

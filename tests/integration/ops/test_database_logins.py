@@ -233,7 +233,7 @@ async def test_roles_that_exist_and_an_owner_that_may_not_create_roles(bare: Clu
 
 async def test_a_dump_is_restored_without_a_superuser(bare: Cluster, tmp_path: Path) -> None:
     guide = (ROOT / "docs" / "guides" / "back-up-and-restore.md").read_text(encoding="utf-8")
-    exchange, before, after = re.findall(r"```sql\n(.*?)```", guide, re.DOTALL)
+    create, exchange, before, after = re.findall(r"```sql\n(.*?)```", guide, re.DOTALL)
     bare.run(f"CREATE ROLE {ADMINISTRATOR} LOGIN CREATEROLE CREATEDB PASSWORD '{PASSWORD}'")
     bare.run(block(MANAGED), ADMINISTRATOR)
     installation = Installation(bare)
@@ -260,6 +260,7 @@ async def test_a_dump_is_restored_without_a_superuser(bare: Cluster, tmp_path: P
         entries.write_text("".join(line for line in lines if " SCHEMA - read_models " not in line))
         tool("pg_restore", "--exit-on-error", "-L", entries, "--dbname", beside, dump)
         owner.execute(after.encode())
+        owner.execute(create.partition(";")[2].encode())  # the rights to connect
     logins = "onrecord_owner, onrecord_app, onrecord_worker"
     bare.run(f"GRANT {logins} TO CURRENT_USER", ADMINISTRATOR)
     with psycopg.connect(installation.database.app_url):  # a node that still runs

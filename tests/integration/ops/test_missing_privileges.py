@@ -1,6 +1,7 @@
 """Each command whose database has no schema, or whose login lacks a privilege there, ends with 2 and one sentence."""
 
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -11,8 +12,10 @@ from psycopg import sql
 
 from migrations import newest
 from tests.support.environment import environment
-from tests.support.processes.processes import run
+from tests.support.processes.processes import run, running
 from tests.support.servers.databases import Database
+from tests.support.servers.proxies import Proxy
+from tests.support.waiting import until
 
 COMMANDS = [
     ["serve"],
@@ -98,3 +101,29 @@ async def test_a_database_without_the_schema_is_named_in_one_sentence(
     assert (code, out) == (2, "")
     sentence = f"The database's schema is at nothing, {newest()} is needed: run `onrecord migrate`."
     assert {line for line in problem.splitlines() if not line.startswith("{")} == {sentence}
+
+
+@pytest.mark.logs("task_waits")
+@pytest.mark.parametrize("version", [newest(), "0001_log"])
+async def test_a_projector_started_before_its_database_checks_the_schema(
+    database: Database, version: str
+) -> None:
+    address = urlsplit(database.worker_url)
+    proxy = Proxy(str(address.hostname), int(address.port or 0))
+    await proxy.listen()
+    proxy.refuse()  # nothing listens on its port now
+    url = database.worker_url.replace(f":{address.port}/", f":{proxy.port}/")
+    with psycopg.connect(database.owner_url) as owner:
+        owner.execute("UPDATE alembic_version SET version_num = %s", [version])
+    env = environment(database, ONRECORD_PROJECTOR_DATABASE_URL=url)
+    async with AsyncExitStack() as stack, running(env, "project", "run") as projector:
+        stack.push_async_callback(proxy.close)
+        await until(lambda: any("task_waits" in line for line in projector.words))
+        await proxy.restore()
+        if version == newest():
+            await until(lambda: any("projection_leads" in line for line in projector.words))
+            assert await projector.stop() == 0
+        else:
+            assert await projector.process.wait() == 2
+            sentence = f"The database's schema is at {version}, {newest()} is needed"
+            await until(lambda: sentence in "".join(projector.words))

@@ -27,7 +27,10 @@ CLOSED: dict[Close, tuple[str, str]] = {
         "the node was paused, and others have taken over",
         "this node was taken for dead; come back",
     ),
-    Close.TOKEN_INVALID: ('`{"type":"connect","protocol":1}`', "The token is not valid: none was given."),
+    Close.TOKEN_INVALID: (
+        '`{"type":"connect","protocol":1}`',
+        "The token is not valid: none was given; send it as token in connect.",
+    ),
     Close.MALFORMED: ("`hello`", "not JSON"),
     Close.PROTOCOL_VERSION: ('`{"type":"connect","protocol":2}`', "this server speaks protocol 1"),
     Close.SUSPENDED: ("the account is suspended", "suspended"),

@@ -16,13 +16,15 @@ def _time(at: datetime) -> str:
     return at.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def room_then(log: Sequence[Recorded], name: str, position: int, now: datetime) -> dict[str, Any] | None:
-    """Return the document of a room as of a position; `now` is the present time."""
+def room_then(
+    log: Sequence[Recorded], name: str, position: int, now: datetime, users: Sequence[str] = USERS
+) -> dict[str, Any] | None:
+    """Return the document of a room as of a position; `now` is the present time, `users` have been in the room."""
     until = [r for r in log if r.position <= position]
     own = [r for r in until if r.stream == room_stream(name)]
     if not own:
         return None
-    people = [one for user in USERS if (one := standing(until, own, name, user, now)) is not None]
+    people = [one for user in sorted(users) if (one := standing(until, own, name, user, now)) is not None]
     return {
         "roomId": name,
         "seq": own[-1].seq,
@@ -57,14 +59,33 @@ def standing(
 ) -> dict[str, Any] | None:
     mine = [r for r in own if r.subject == f"user:{user}"]
     found = membership(mine) | invitation(mine)
-    found |= sentence(mine, "banned", log_of.MemberBanned, (log_of.MemberUnbanned, log_of.MemberJoined), now)
-    found |= sentence(mine, "muted", log_of.MemberMuted, (log_of.MemberUnmuted,), now)
+    lifted = (log_of.MemberUnbanned, log_of.MemberJoined)
+    found |= sentence(mine, "banned", "ban", log_of.MemberBanned, lifted, now)
+    found |= sentence(mine, "muted", "mute", log_of.MemberMuted, (log_of.MemberUnmuted,), now)
     own = [r for r in until if r.stream == reader_stream(name, user)]
     read = [cast("Any", r) for r in own if isinstance(r.event, ReadMarkerMoved)]
     if read:
         found |= {"lastRead": read[-1].event.message, "lastReadAt": _time(read[-1].at)}
-    called = [cast("Any", r.event).name for r in until if r.stream == person_stream(user)]
-    return {"userId": user, **({"name": called[-1]} if called else {}), **found} if found else None
+    account = [r for r in until if r.stream == person_stream(user)]
+    called = [r for r in account if isinstance(r.event, log_of.PersonNamed)]
+    gone = [act(r) for r in account if isinstance(r.event, log_of.PersonErased)]
+    if not found:
+        return None
+    if called:
+        last = called[-1]
+        found |= {"nameErased": True} if last.erased else {"name": cast("Any", last.event).name}
+    return {"userId": user, **found, **({"erasure": gone[0]} if gone else {})}
+
+
+def act(recorded: Recorded) -> dict[str, Any]:
+    return {"by": recorded.by, "at": _time(recorded.at), "position": recorded.position}
+
+
+def how(recorded: Recorded) -> str:
+    """Return why a membership ended; only the erasure of a person makes them leave by the hand of another."""
+    if isinstance(recorded.event, log_of.MemberLeft):
+        return "left" if recorded.subject == f"user:{recorded.by}" else "erased"
+    return "banned" if isinstance(recorded.event, log_of.MemberBanned) else "removed"
 
 
 def membership(mine: list[Recorded]) -> dict[str, Any]:
@@ -76,9 +97,11 @@ def membership(mine: list[Recorded]) -> dict[str, Any]:
         elif before is not None and isinstance(before.event, log_of.MemberJoined):
             inside, gone = None, step
     if inside is not None:
-        roles = [cast("Any", r.event).role for r in mine if hasattr(r.event, "role") and r.seq >= inside.seq]
-        return {"role": roles[-1], "since": inside.seq}
-    return {"left": gone.seq} if gone is not None else {}
+        given = [r for r in mine if hasattr(r.event, "role") and r.seq >= inside.seq][-1]
+        since = {"since": inside.seq, "sinceAt": _time(inside.at)}
+        role = {"role": cast("Any", given.event).role, "roleSince": given.seq, "roleSinceAt": _time(given.at)}
+        return {**role, **since}
+    return {"left": gone.seq, "ended": {"how": how(gone), **act(gone)}} if gone is not None else {}
 
 
 def invitation(mine: list[Recorded]) -> dict[str, Any]:
@@ -88,24 +111,29 @@ def invitation(mine: list[Recorded]) -> dict[str, Any]:
 
 
 def sentence(
-    mine: list[Recorded], word: str, begins: type, ends: tuple[type, ...], now: datetime
+    mine: list[Recorded], word: str, noun: str, begins: type, ends: tuple[type, ...], now: datetime
 ) -> dict[str, Any]:
-    last: list[Any] = [r.event for r in mine if isinstance(r.event, (begins, *ends))]
-    if not last or not isinstance(last[-1], begins):
+    last = [r for r in mine if isinstance(r.event, (begins, *ends))]
+    if not last or not isinstance(last[-1].event, begins):
         return {}
-    end = cast("Any", last[-1]).until
+    found: dict[str, Any] = {word: True, noun: act(last[-1])}
+    end = cast("Any", last[-1].event).until
     if end is None:
-        return {word: True}
-    return {word: True, f"{word}Until": _time(end)} if end > now else {}
+        return found
+    return {**found, f"{word}Until": _time(end)} if end > now else {}
 
 
 def messages(until: list[Recorded], name: str) -> list[dict[str, Any]]:
-    return [message(row) for row in read_models.messages_of(until, name)]
+    own = [r for r in until if r.stream == room_stream(name)]
+    deletions = {r.event.message: r for r in own if isinstance(r.event, log_of.MessageDeleted)}
+    return [message(row, deletions.get(row.id)) for row in read_models.messages_of(until, name)]
 
 
-def message(row: MessageRow) -> dict[str, Any]:
-    """Return a message of the read model in the auditor's form."""
+def message(row: MessageRow, deletion: Recorded | None) -> dict[str, Any]:
+    """Return a message of the read model in the auditor's form, with the event that deleted it."""
     optional = {
+        "deletedBy": deletion and deletion.by,
+        "deletionReason": deletion and cast("Any", deletion.event).reason,
         "replyTo": row.reply_to,
         "mentions": list(row.mentions),
         "editedAt": row.edited_at and _time(row.edited_at),

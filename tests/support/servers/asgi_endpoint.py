@@ -106,6 +106,10 @@ class AsgiConversation:
 
     # The `Conversation`.
 
+    def take_now(self, _message: str | bytes) -> bool:
+        """Leave every message to `take`."""
+        return False
+
     async def take(self, message: str | bytes) -> None:
         """Pass a message to the application when it calls `receive`; return when it calls it again."""
         await self._ready.wait()

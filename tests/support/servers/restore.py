@@ -35,7 +35,7 @@ async def restore(servers: Servers, database: Database, backup: Path) -> str:
         def do(statement: str, *names: str) -> None:
             owner.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
 
-        do("CREATE DATABASE {} OWNER {}", beside.name, OWNER)
+        do("CREATE DATABASE {} OWNER {} ENCODING 'UTF8' TEMPLATE template0", beside.name, OWNER)
         await asyncio.to_thread(
             postgres, servers, "pg_restore", "--exit-on-error", "--dbname", beside.superuser_url, backup
         )

@@ -16,6 +16,7 @@ from service.domain.message import MessageSummary
 from service.domain.room_state import Member, RoomState
 from service.encryption.person_key import PersonKey
 from service.errors import NotAllowed, OnRecordError, Overloaded
+from service.eventstore.appender import Answer
 from service.eventstore.entries import AppendRequest, AppendResult, Outcome
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -66,6 +67,11 @@ class Scripted:
 
     def forget(self, person: str) -> None:
         self.forgotten.append(person)
+
+    def place(self, request: AppendRequest, answer: Answer) -> None:
+        self.requests.append(request)
+        result = AppendResult(outcome=self.outcome, stream=request.stream, seq=4, at=AT)
+        asyncio.get_running_loop().call_soon(answer, result)
 
     def offer(self, request: AppendRequest) -> "asyncio.Future[AppendResult]":
         self.requests.append(request)

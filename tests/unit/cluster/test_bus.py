@@ -1,6 +1,7 @@
 """The contract of a bus (`service.cluster.bus`), asked of each: in the process, over Valkey, over Redis."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 from broadcaster import Broadcast
+from redis.asyncio.connection import Connection
 
 from service.cluster.bus import InProcessBackend, InProcessBus
 from service.cluster.redis_bus import RedisBus
@@ -106,6 +108,27 @@ async def test_what_one_says_all_subscribers_hear_in_order_and_byte_for_byte(
         for end in (one, other):
             assert [await end.heard() for _ in said] == [("room:a", message) for message in said]
         assert await third.heard() == ("room:b", b"last")
+
+
+@pytest.mark.parametrize(("late", "logged"), [(1, 0), (2, 2)])
+async def test_only_a_second_attempt_that_times_out_is_an_outage(
+    server: Broker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, late: int, logged: int
+) -> None:
+    """The first attempts of both connections, `late` of each, time out."""
+    attempts: Counter[object] = Counter()
+    connect: Any = Connection.connect
+
+    async def starved(connection: Connection) -> None:
+        attempts[asyncio.current_task()] += 1
+        if attempts[asyncio.current_task()] <= late:
+            await asyncio.sleep(0)
+            raise TimeoutError
+        await connect(connection)
+
+    monkeypatch.setattr(Connection, "connect", starved)
+    async with ends(lambda missed: RedisBus(server.url, 60, "test:", missed, _accept), 1):
+        events = [record.message for record in caplog.records]
+        assert (events.count("bus_lost"), events.count("bus_back")) == (logged, logged)
 
 
 async def test_after_unsubscribing_nothing_more_comes(make: Callable[[Any], Any]) -> None:

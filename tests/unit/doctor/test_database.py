@@ -227,6 +227,20 @@ async def test_a_trigger_that_somebody_switched_off_is_found(
     level, words = said(await examine(database), "append-only")
     assert level is Level.FAIL
     assert "on stored_events, seals:" in words
+    owner.execute("ALTER TABLE stored_events ENABLE ALWAYS TRIGGER append_only")
+    assert "on seals:" in said(await examine(database), "append-only")[1]
+
+
+async def test_a_trigger_that_holds_for_some_sessions_only_is_found(
+    database: Database, owner: "psycopg.Connection[Any]"
+) -> None:
+    owner.execute("ALTER TABLE stored_events ENABLE TRIGGER append_only")
+    level, words = said(await examine(database), "append-only")
+    assert level is Level.FAIL
+    assert "is enabled on stored_events, but not ALWAYS" in words
+    assert "ALTER TABLE stored_events ENABLE ALWAYS TRIGGER append_only" in words
+    owner.execute("ALTER TABLE stored_events ENABLE ALWAYS TRIGGER append_only")
+    assert said(await examine(database), "append-only")[0] is Level.OK
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from service.errors import Overloaded, Unavailable
-from service.eventstore.appender import TRIES, append_decided
-from service.eventstore.entries import AppendRequest, AppendResult, Outcome
+from service.eventstore.entries import TRIES, AppendRequest, AppendResult, Outcome, append_decided
 
 STREAM = "room:general"
 

@@ -294,7 +294,9 @@ async def test_a_guarded_subject_makes_a_command_stale_and_no_other_does(
         await one.open_room("alice", "bob")
         if since is not None:
             entry = await one.entry(MemberJoined(user="anybody"), decided_on=3)
-            other = msgspec.structs.replace(entry, stored=(entry.stored[0]._replace(subject=since),))
+            other = msgspec.structs.replace(
+                entry, stored=(msgspec.structs.replace(entry.stored[0], subject=since),)
+            )
             await one.appender.offer(other)
         placed = await one.append(message(), decided_on=3, guard=guard)
         assert placed.outcome == outcome

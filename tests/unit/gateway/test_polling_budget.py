@@ -35,6 +35,10 @@ class Reader:
         self._connection = connection
         self._decoder = packets.Decoder(1 << 16)
 
+    def take_now(self, _message: str | bytes) -> bool:
+        """Leave every message to `take`."""
+        return False
+
     async def take(self, message: str | bytes) -> None:
         try:
             if (received := self._decoder.feed(message)) is not None:

@@ -31,7 +31,9 @@ TODAYS_NAMES = """
         SELECT k.person, k.scope, k.key_id, k.wrapped
             FROM person_keys k JOIN unnest(people, scopes) AS wanted (person, scope) USING (person, scope)
     $$;
-    GRANT SELECT ON open_keys TO PUBLIC
+    CREATE TABLE key_encryption_keys (identifier bytea PRIMARY KEY);
+    GRANT SELECT ON open_keys TO PUBLIC;
+    GRANT SELECT, INSERT ON key_encryption_keys TO PUBLIC
 """
 """What today's code asks an old database for, as far as these tests need it."""
 
@@ -39,7 +41,7 @@ TODAYS_NAMES = """
 def upgrade(database: Database) -> list[str]:
     """Take the names of today away, and migrate."""
     with psycopg.connect(database.superuser_url, autocommit=True) as superuser:
-        superuser.execute("DROP VIEW open_keys; DROP FUNCTION add_keys")
+        superuser.execute("DROP VIEW open_keys; DROP FUNCTION add_keys; DROP TABLE key_encryption_keys")
     return migrate(database.owner_url, database.app_url, database.worker_url)
 
 

@@ -13,10 +13,13 @@ from projections import messages
 from service.audit.history import as_of
 from service.audit.history.as_of import AsOf
 from service.audit.history.person_view import PersonViews
+from service.audit.privacy.erasure import erase
 from service.domain.events import (
     MemberBanned,
     MemberJoined,
+    MemberLeft,
     MemberMuted,
+    MemberRemoved,
     MessageDeleted,
     MessageEdited,
     MessagePinned,
@@ -95,7 +98,13 @@ async def now_it_is_what_everybody_sees(here: World, log: list[Recorded], room: 
     found = await room_at(here, room, None)
     assert found == room_as_of.room_then(log, room, 2**62, datetime.now(UTC))
     page = await messages.page(here.reads, here.node.serializer, room, limit=200)
-    assert [room_as_of.message(row) for row in page.messages] == (found["messages"] if found else [])
+    own = {
+        r.event.message: r
+        for r in log
+        if r.stream == room_stream(room) and isinstance(r.event, MessageDeleted)
+    }
+    shown = [room_as_of.message(row, own.get(row.id)) for row in page.messages]
+    assert shown == (found["messages"] if found else [])
 
 
 @slow
@@ -169,18 +178,55 @@ async def test_names_markers_bans_and_pins_are_those_of_the_moment(here: World) 
     ):
         await here.happen(act)
     then, now = await room_at(here, "general", 10), await room_at(here, "general", None)
-    bob = {"userId": "bob", "role": "member", "since": 3, "muted": True, "lastRead": 6}
+    bob = {"userId": "bob", "role": "member", "since": 3, "roleSince": 3, "muted": True, "lastRead": 6}
     for document, name in ((then, "Bob"), (now, "Robert")):
         found = dict(document["members"][1])
         assert found.pop("lastReadAt").endswith("Z")
+        assert found.pop("sinceAt") == found.pop("roleSinceAt")
+        assert found.pop("mute")["by"] == "alice"
         assert found == {**bob, "name": name}
-        assert document["others"] == [
-            {"userId": "carol", "left": 8},
-            {"userId": "dave", "left": 10, "banned": True, "bannedUntil": "2990-01-01T00:00:00.000000Z"},
-        ]
+        carol, dave = document["others"]
+        assert (carol.pop("ended")["how"], dave.pop("ended")["how"]) == ("banned", "banned")
+        assert dave.pop("ban")["by"] == "alice"
+        assert carol == {"userId": "carol", "left": 8}
+        assert dave == {
+            "userId": "dave", "left": 10, "banned": True, "bannedUntil": "2990-01-01T00:00:00.000000Z"
+        }  # fmt: skip
     assert (then["messages"][0]["content"], then["messages"][0]["pinned"]) == ("hello", True)
     assert (now["messages"][0]["content"], "deletedAt" in now["messages"][0]) == (None, True)
     assert "pinned" not in now["messages"][0]
+
+
+async def test_how_and_by_whom_memberships_ended_is_shown(here: World) -> None:
+    users = ("bob", "carol", "dave", "erin")
+    opened = (RoomOpened(name="General"), *(MemberJoined(user=user) for user in ("alice", *users)))
+    for act in (
+        ("alice", GENERAL, opened),
+        ("bob", GENERAL, (MemberLeft(user="bob"),)),
+        ("alice", GENERAL, (MemberRemoved(user="carol", reason="noise"), MemberBanned(user="dave"))),
+        ("alice", GENERAL, (MemberBanned(user="bob"),)),
+        ("alice", GENERAL, (MemberMuted(user="erin"),)),
+        ("erin", person_stream("erin"), (PersonNamed(user="erin", name="Erin"),)),
+    ):
+        await here.happen(act)
+    await erase(here.node.pool, "erin", ground="GDPR 17", by="os:root", deadline=20)
+    await here.happen(("os:root", GENERAL, (MemberLeft(user="erin"),)))
+    log = await here.log()
+    for recorded in log:
+        then = await room_at(here, "general", recorded.at)
+        expected = room_as_of.room_then(log, "general", recorded.position, recorded.at, ("alice", *users))
+        if recorded.position == max(r.position for r in log if r.at == recorded.at):
+            assert then == expected
+    bob, carol, dave, erin = (await room_at(here, "general", None))["others"]
+    assert [person["ended"]["how"] for person in (bob, carol, dave, erin)] == [
+        "left", "removed", "banned", "erased"
+    ]  # fmt: skip
+    assert [person["ended"]["by"] for person in (bob, carol, dave, erin)] == [
+        "bob", "alice", "alice", "os:root"
+    ]  # fmt: skip
+    assert (bob["ban"]["by"], erin["erasure"]["by"]) == ("alice", "os:root")
+    assert dave["ban"] == {key: dave["ended"][key] for key in ("by", "at", "position")}
+    assert bob["ban"]["position"] > bob["ended"]["position"]
 
 
 async def test_erased_words_are_marked_and_everything_else_stays(here: World) -> None:

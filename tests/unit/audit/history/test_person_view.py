@@ -10,19 +10,22 @@ import pytest
 
 from service.audit.history import person_view
 from service.audit.history.person_view import PersonViews
+from service.audit.privacy.erasure import erase
 from service.domain.events import (
     AuditRead,
     MemberBanned,
     MemberInvited,
     MemberJoined,
     MemberLeft,
+    MemberRemoved,
+    PersonNamed,
     ReadMarkerMoved,
     RoomOpened,
     SessionClosed,
     SessionOpened,
     Visibility,
 )
-from service.domain.streams import AUDIT, reader_stream, room_stream, session_stream
+from service.domain.streams import AUDIT, person_stream, reader_stream, room_stream, session_stream
 from service.errors import PersonUnknown, RoomNotFound
 from service.eventstore.as_of_reader import AsOfReader
 from service.protocol.room_as_of import Moment
@@ -189,6 +192,29 @@ async def test_all_rooms_of_a_person_are_those_with_an_event_about_them(here: Wo
     assert [room["roomId"] for room in (await all_rooms(here, "alice"))["rooms"]] == ["general"]
     long_ago = datetime(2020, 1, 1, tzinfo=UTC)
     assert (await all_rooms(here, "bob", long_ago))["rooms"] == []
+
+
+async def test_answers_about_people_say_how_memberships_ended(here: World) -> None:
+    other = room_stream("other")
+    joined = tuple(MemberJoined(user=user) for user in ("carol", "bob"))
+    await happen(here, opened("private"), ("carol", other, (RoomOpened(name="Other"), *joined)))
+    await happen(here, ("alice", GENERAL, (MemberRemoved(user="bob"),)))
+    await happen(here, ("bob", person_stream("bob"), (PersonNamed(user="bob", name="Bob"),)))
+    before = datetime.now(UTC)
+    assert "erasure" not in await all_rooms(here, "bob")
+    await erase(here.node.pool, "bob", ground="GDPR 17", by="os:root", deadline=20)
+    await happen(here, ("os:root", other, (MemberLeft(user="bob"),)))
+    found = await all_rooms(here, "bob")
+    endings = [room["standing"]["ended"] for room in found["rooms"]]
+    assert [(one["how"], one["by"]) for one in endings] == [("removed", "alice"), ("erased", "os:root")]
+    erasure = found["erasure"]
+    assert (erasure["by"], erasure["position"]) == ("os:root", endings[1]["position"] - 1)
+    assert [room["standing"]["erasure"] for room in found["rooms"]] == [erasure, erasure]
+    in_general = await view(here, "bob")
+    assert (in_general["erasure"], in_general["standing"]["ended"]) == (erasure, endings[0])
+    assert (await view(here, "alice")).get("erasure") is None
+    assert "erasure" not in await all_rooms(here, "bob", before)
+    assert "erasure" not in await view(here, "bob", before)
 
 
 @pytest.mark.parametrize("user", ["eve", "gener", ""])

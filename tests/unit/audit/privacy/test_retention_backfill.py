@@ -6,6 +6,7 @@ Times are moved before anything is sealed, by the owner and with the trigger off
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
 from projections import PROJECTIONS, messages
@@ -125,7 +126,7 @@ async def test_who_writes_on_does_so_under_the_new_key(database: Database) -> No
         (key,) = await stored(
             database, "SELECT key_id FROM person_keys WHERE person = 'alice' AND scope LIKE '~%'"
         )
-        kept = [kept._replace(key_id=key["key_id"]) for kept in stale.stored]
+        kept = [msgspec.structs.replace(kept, key_id=key["key_id"]) for kept in stale.stored]
         fields = {name: getattr(stale, name) for name in stale.__struct_fields__} | {"stored": tuple(kept)}
         assert (await other.appender.offer(type(stale)(**fields))).outcome == "key_gone"
 

@@ -9,7 +9,16 @@ from joserfc.jwk import OctKey
 from starlette.datastructures import Headers
 
 from service.config.settings import SHARED
-from service.errors import NotAllowed, OnRecordError, TokenExpired, TokenInvalid, TokenNotYetValid
+from service.errors import (
+    Malformed,
+    NotAllowed,
+    OnRecordError,
+    TokenExpired,
+    TokenInvalid,
+    TokenNotYetValid,
+    TooManyRequests,
+    Unavailable,
+)
 from service.gateway.auth.jwks import SharedSecret
 from service.gateway.auth.origins import MAX_LOGGED, check_origin
 from service.gateway.auth.refusal_log import AT_ONCE, EACH_AT_ONCE, RefusalLog
@@ -77,15 +86,19 @@ async def test_a_refused_token_is_logged_by_its_fault_and_never_repeated(
             NotAllowed(problem="This needs a token with the scope chat."),
             "This needs a token with the scope chat.",
         ),
-        (None, ""),
+        (TooManyRequests(retryAfter=2), "Too many requests; wait 2 seconds."),
+        (Unavailable(), str(Unavailable())),
+        (Malformed(problem=f"{MARK} is no room id"), "a reason"),
+        (None, "a reason"),
     ],
 )
 def test_other_refusals_are_logged_with_what_is_safe(
     caplog: pytest.LogCaptureFixture, error: OnRecordError | None, problem: str
 ) -> None:
-    RefusalLog(Clock()).write("native", None, "reason", error)
+    RefusalLog(Clock()).write("native", None, "a_reason", error)
     (line,) = lines(caplog)
-    assert (line["reason"], line["problem"], line["address"]) == ("reason", problem, None)
+    assert (line["reason"], line["problem"], line["address"]) == ("a_reason", problem, None)
+    assert MARK not in str(line)
 
 
 @pytest.mark.parametrize(

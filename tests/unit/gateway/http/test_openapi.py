@@ -34,7 +34,7 @@ def test_every_endpoint_is_in_it_and_no_other() -> None:
         guard=part,
         reads=part,
         audits=part,
-        actions=Actions(part, part, part, part, part, part, part),
+        actions=Actions(part, part, part, part, part, part, part, part),
         signin=SignIn(settings, part, part, part, part),
         probe=part,
         readiness=part,

@@ -27,6 +27,10 @@ class Talker:
             self._left -= 1
             self.queue.add("message")
 
+    def take_now(self, _message: str | bytes) -> bool:
+        """Leave every message to `take`."""
+        return False
+
     async def take(self, message: str | bytes) -> None:
         self.log.append(str(message))
         until = time.perf_counter() + TURN

@@ -1,0 +1,1 @@
+"""What users learn of other people: who has a name or user id, and who has never signed in."""
