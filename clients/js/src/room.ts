@@ -148,7 +148,7 @@ export class Room extends Emitter<RoomEvents> {
   }
   /** The loaded members, by user id. */
   get members(): readonly Member[] {
-    this.#members ??= [...this.#state.members.values()];
+    this.#members ??= [...this.#state.members.values()].sort((a, b) => (a.userId < b.userId ? -1 : 1));
     return this.#members;
   }
   get hasMoreMembers(): boolean {
