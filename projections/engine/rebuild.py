@@ -28,6 +28,11 @@ def replacement(projection: Projection) -> str:
     return f"{projection.table}_again"
 
 
+async def request(connection: "asyncpg.Connection[Any]", projections: Sequence[Projection]) -> None:
+    """Request the rebuild of projections; the projector begins within seconds. A repetition changes nothing."""
+    await connection.executemany(_TRACK, [(replacement(projection),) for projection in projections])
+
+
 async def requested(
     connection: "asyncpg.Connection[Any]", projections: Sequence[Projection]
 ) -> list[Projection]:

@@ -66,9 +66,8 @@ def _add_serving(commands: "Subcommands") -> None:
     meaning = "run everything for development: servers, migrations, projections, one node"
     _add(commands, "dev", "node:run_dev", preconditions.for_dev, meaning, lasts=True)
     serve = _add(commands, "serve", "node:run_serve", preconditions.for_serve, "run a node", lasts=True)
-    serve.add_argument(
-        "--workers", type=_workers, default=1, metavar="N", help="N nodes on one port; default: 1"
-    )
+    workers = "N nodes on one port; default: 1"
+    serve.add_argument("--workers", type=_workers, default=1, metavar="N", help=workers)
     meaning = "a demo: the page signs anyone in under any name, and says so"
     serve.add_argument("--demo", action="store_true", help=meaning)
     serve.add_argument(
@@ -107,9 +106,7 @@ def _add_tools(commands: "Subcommands") -> None:
 
 def _add_analytics(commands: "Subcommands") -> None:
     analytics = _group(commands, "analytics", "the views for analysts")
-    meaning = (
-        "print the address of the database of `onrecord dev` for a login that reads the views for analysts"
-    )
+    meaning = "print the address of the development database, for a login that reads the views for analysts"
     _add(analytics, "url", "tools:run_analytics_url", preconditions.from_environment, meaning)
 
 
@@ -120,10 +117,13 @@ def _add_project(commands: "Subcommands") -> None:
     run.add_argument("--only", metavar="NAME", help="one projection instead of all")
     meaning = "print the position of each projection"
     status = _add(project, "status", "projections:run_status", needing("database_url"), meaning)
-    status.add_argument("names", nargs="*", metavar="NAME", help="these projections instead of all")
     meaning = "compare the read models with a fold of the log; exit code 1: they differ"
     verify = _add(project, "verify", "projections:run_verify", _LOG, meaning)
-    verify.add_argument("names", nargs="*", metavar="NAME", help="these projections instead of all")
+    for each in (status, verify):
+        each.add_argument("names", nargs="*", metavar="NAME", help="these projections instead of all")
+    meaning = "fill read models from the log again; the projector does it while the nodes serve"
+    fill = _add(project, "rebuild", "projections:run_rebuild", needing("database_url"), meaning)
+    fill.add_argument("names", nargs="+", metavar="NAME", help="these projections")
 
 
 def _add_keys(commands: "Subcommands") -> None:

@@ -1,4 +1,4 @@
-"""The commands of the read models: run, status, verify."""
+"""The commands of the read models: run, status, verify, rebuild."""
 
 import argparse
 import asyncio
@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 
 from projections import PROJECTIONS, check
+from projections.engine import rebuild
 from projections.engine.projector import Projector
 from service.audit.proof import tree_store
 from service.audit.proof.sealer import Sealer
@@ -141,6 +142,20 @@ def run_verify(settings: Settings, args: argparse.Namespace) -> int:
         return output.complain(
             f"The log holds {topic}, an event of a newer version: run that version's `project verify`."
         )
+
+
+def run_rebuild(settings: Settings, args: argparse.Namespace) -> int:
+    """`onrecord project rebuild`: a JSON line per projection whose rebuild is requested."""
+    _require(args.names)
+
+    async def run() -> None:
+        async with connected(settings, settings.projecting_url) as connection:
+            await rebuild.request(connection, chosen(args.names))
+        for name in args.names:
+            output.print_json({"name": name, "rebuild": "requested"})
+
+    output.run(run())
+    return 0
 
 
 def _require(names: Sequence[str]) -> None:

@@ -50,13 +50,18 @@ class SessionThen(Shown, frozen=True, kw_only=True, rename="camel", omit_default
     `written` is null if they are not known: the connection was `open` then, or its node died (`unknown`). A connection
     is `merged` if it was written too many disjoint ranges to keep: `written` includes events that were not written to
     it, and `at_least` is how many of the room's events certainly were. `sessions` is the number of connections of under
-    a second that the record stands for, if it stands for several.
+    a second that the record stands for, if it stands for several. `client` is how the client described itself, absent
+    once erased; `reason` and `code` say how the connection ended.
     """
 
     session: str
     node: str
+    address: str | None = None
+    client: str | None = None
     opened_at: str
     closed_at: str | None = None
+    reason: str | None = None
+    code: int | None = None
     state: Literal["open", "closed", "merged", "unknown"]
     written: tuple[Stretch, ...] | None
     at_least: int | None = None
@@ -70,7 +75,8 @@ class PersonView(Standpoint, frozen=True, kw_only=True, rename="camel", omit_def
     has the events that were certainly written to a connection, `perhaps_written` those that only a `merged` connection
     may have been written; `unknown` counts the connections for which neither is known. `standing` includes the read
     marker. With `since`, the first moment of a day, `visible` and `readable` cover every moment of that day.
-    `erasure` is present if the person had been erased by that moment.
+    `erasure` is present if the person had been erased by that moment. `sessions` lists the connections that were sent
+    events of the room, or may have been; `silent` counts those that were sent none.
     """
 
     user_id: str
@@ -83,6 +89,7 @@ class PersonView(Standpoint, frozen=True, kw_only=True, rename="camel", omit_def
     written: tuple[Stretch, ...]
     perhaps_written: tuple[Stretch, ...] = ()
     unknown: int
+    silent: int = 0
     sessions: tuple[SessionThen, ...]
 
 

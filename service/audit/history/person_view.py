@@ -8,6 +8,7 @@ A day is a moment with a `since`: the person could see what they could see at an
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
@@ -57,7 +58,7 @@ class PersonViews:
         found = await self._rooms.at(room, moment)
         if not found.state.exists:
             raise await self._rooms.missing(found)
-        sessions = await self._sessions(user, room, found)
+        sessions, silent = await self._sessions(user, room, found)
         events = await self._reader.about_member(room, user, found.state.head)
         visible, readable = _seen(found.state, events, user, found.at, since)
         account = await self._reader.last_of_each_topic([user], found.position)
@@ -73,6 +74,7 @@ class PersonViews:
             written=_union(session for session in sessions if session.state == "closed"),
             perhaps_written=_union(session for session in sessions if session.state == "merged"),
             unknown=sum(session.written is None for session in sessions),
+            silent=silent,
             sessions=sessions,
         )
         return view, snapshot.names_in(found.standings.values())
@@ -173,33 +175,34 @@ class PersonViews:
                         pass
         return _Sent(written, perhaps, len(unknown))
 
-    async def _sessions(self, user: str, room: str, found: RoomAsOf) -> tuple[SessionThen, ...]:
-        """Return the connections that were sent events of the room, or may have been."""
+    async def _sessions(self, user: str, room: str, found: RoomAsOf) -> tuple[tuple[SessionThen, ...], int]:
+        """Return the connections that were sent events of the room, or may have been, and the number of all others."""
         first = await self._reader.event(room_stream(room), 1)
         sessions: dict[str, SessionThen] = {}
+        opened = 0
         seq = 0
         while page := await self._reader.page(session_stream(user), seq, found.position, PAGE):
             seq = page[-1].seq
             for recorded in page:
+                opened += isinstance(recorded.event, SessionOpened)
                 _apply(sessions, recorded, room)
-        opened_at = timestamp(first.at) if first else ""
-        return tuple(
-            session
-            for session in sessions.values()
-            if session.closed_at is None or session.closed_at >= opened_at
-        )
+        began = timestamp(first.at) if first else ""
+        kept = (each for each in sessions.values() if each.closed_at is None or each.closed_at >= began)
+        listed = tuple(kept)
+        return listed, opened - len(listed)
 
 
 def _apply(sessions: dict[str, SessionThen], recorded: Recorded, room: str) -> None:
     """Apply an event to the sessions; drop a session that closed and was sent nothing of the room."""
     match recorded.event:
-        case SessionOpened(session=session, node=node):
+        case SessionOpened(session=session, node=node, address=address, client=client):
             sessions[session] = SessionThen(
-                session=session, node=node, opened_at=timestamp(recorded.at), written=None, state="open"
-            )
+                session=session, node=node, address=address, client=client, opened_at=timestamp(recorded.at),
+                written=None, state="open",
+            )  # fmt: skip
         case SessionClosed(session=session, ranges=None) if session in sessions:
             sessions[session] = msgspec.structs.replace(
-                sessions[session], closed_at=timestamp(recorded.at), state="unknown"
+                sessions[session], state="unknown", **_end(recorded.event, recorded.at)
             )
         case SessionClosed(session=session, ranges=ranges, at_least=at_least, sessions=count) if (
             session in sessions
@@ -208,7 +211,7 @@ def _apply(sessions: dict[str, SessionThen], recorded: Recorded, room: str) -> N
             if written := (ranges or {}).get(room):
                 sessions[session] = msgspec.structs.replace(
                     opened,
-                    closed_at=timestamp(recorded.at),
+                    **_end(recorded.event, recorded.at),
                     state="merged" if room in at_least else "closed",
                     written=tuple(Stretch(first=first, last=last) for first, last in written),
                     at_least=at_least.get(room),
@@ -216,6 +219,10 @@ def _apply(sessions: dict[str, SessionThen], recorded: Recorded, room: str) -> N
                 )
         case _:
             pass
+
+
+def _end(event: SessionClosed, at: datetime) -> dict[str, Any]:
+    return {"closed_at": timestamp(at), "reason": event.reason, "code": event.code}
 
 
 class _Moment(msgspec.Struct, frozen=True):

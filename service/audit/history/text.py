@@ -61,6 +61,7 @@ def view_text(view: PersonView, names: Names) -> bytes:
         "",
         "Connections",
         *(map(_session, view.sessions) if view.sessions else ["  none"]),
+        *([f"  connections that were sent nothing of this room: {view.silent}"] if view.silent else []),
     ]
     return _joined(lines)
 
@@ -248,13 +249,18 @@ def _until(time: str | None) -> str:
 
 
 def _session(session: SessionThen) -> str:
-    end = f"to {when(session.closed_at)}" if session.closed_at else "(still open then)"
+    end = "(still open then)"
+    if session.closed_at:
+        code = f", code {session.code}" if session.code else ""
+        end = f"to {when(session.closed_at)} (ended: {session.reason}{code})"
     sent = (
         "it is not known what it was sent"
         if session.written is None
         else f"was sent: {_events(session.written)}"
     )
-    return f"  {when(session.opened_at)} {end}, node {session.node}, {session.state}; {sent}"
+    known = [part for part in (session.address, session.client and printable(session.client)) if part]
+    source = f", from {', '.join(known)}" if known else ""
+    return f"  {when(session.opened_at)} {end}{source}, node {session.node}, {session.state}; {sent}"
 
 
 def _events(stretches: Sequence[Stretch]) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import asyncpg
+import pytest
 
 from projections import PROJECTIONS
 from service.domain.events import EVENTS
@@ -275,6 +276,7 @@ def test_every_event_of_a_room_or_a_reader_and_every_read_model_has_a_row() -> N
     assert set(CHANGED_BY) == {projection.name for projection in PROJECTIONS}
 
 
+@pytest.mark.timeout(300)  # fifty commands, each with fourteen connections, one after the other
 async def test_what_was_known_and_the_events_since_are_what_is_known_now(database: Database) -> None:
     env = environment(database)
     rows = [(kind, row) for kind in TABLE for row in TABLE[kind]]

@@ -1,6 +1,7 @@
 """The SQL of the deployment guide, executed literally on real clusters: installations run, and logs are protected."""
 
 import asyncio
+import json
 import re
 import subprocess
 import tempfile
@@ -108,8 +109,9 @@ class Installation:
             await ann.post("general", "hello")
             while (await run(env, "audit", "checkpoint"))[0]:
                 await asyncio.sleep(0.1)
+            code, line, _ = await run(env, "project", "rebuild", "messages")
+            assert (code, json.loads(line)) == (0, {"name": "messages", "rebuild": "requested"})
             with psycopg.connect(self.database.worker_url, autocommit=True) as worker:
-                worker.execute("INSERT INTO notification_tracking VALUES ('messages_v2_again', 0)")
                 while worker.execute(
                     "SELECT FROM notification_tracking WHERE application_name = 'messages_v2_again'"
                 ).fetchone():

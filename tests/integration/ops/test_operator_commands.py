@@ -120,6 +120,7 @@ async def test_a_projection_that_does_not_exist_is_wrong_usage(database: Databas
         ("project", "run", "--only", "x"),
         ("project", "status", "x"),
         ("project", "verify", "x"),
+        ("project", "rebuild", "x"),
     ):
         code, _, words = await run(env, *command)
         assert (code, words) == (

@@ -90,7 +90,9 @@ class Cast:
 
     async def opens(self, user: str) -> "Person":
         """Open a connection that has not sent `connect`."""
-        socket = await self.stack.enter_async_context(raw(self.node.url))
+        socket = await self.stack.enter_async_context(
+            raw(self.node.url, user_agent_header="example-client/1.0")
+        )
         person = self.people[user] = Person(self, user, Client(socket, user))
         return person
 

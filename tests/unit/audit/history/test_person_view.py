@@ -86,7 +86,25 @@ async def test_what_was_written_is_the_sum_of_what_closed_connections_were_sent(
         {"first": 20, "last": 23},
     ]
     assert (found["unknown"], [one["session"] for one in found["sessions"]]) == (0, ["a", "b", "c"])
+    assert found["silent"] == 1, "the connection that was sent events of another room only"
     assert all(one["state"] == "closed" and one["closedAt"] >= one["openedAt"] for one in found["sessions"])
+
+
+async def test_a_connection_has_its_address_its_client_and_how_it_ended(here: World) -> None:
+    begun = SessionOpened(session="a", node="n", incarnation="i", address="192.0.2.7", client="Firefox")
+    ended = SessionClosed(session="a", reason="too slow", code=4008, ranges={"general": ((1, 2),)})
+    stream = session_stream("bob")
+    await happen(
+        here, opened(), came("b"), ("bob", stream, (begun,)), ("bob", stream, (ended,)), went("b", (1, 1))
+    )
+    whole, bare = (await view(here, "bob"))["sessions"]
+    assert (whole["address"], whole["client"], whole["reason"], whole["code"]) == (
+        "192.0.2.7",
+        "Firefox",
+        "too slow",
+        4008,
+    )
+    assert (bare["reason"], {"address", "client", "code"} & set(bare)) == ("left", set())
 
 
 async def test_open_connections_and_those_of_dead_nodes_are_unknown(here: World) -> None:

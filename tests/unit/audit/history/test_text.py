@@ -1,9 +1,10 @@
 """Text of the audit for people: how a person's membership of a room ended, and by whom."""
 
+import msgspec
 import pytest
 
-from service.audit.history.text import _item, view_text
-from service.protocol.audit import PersonView
+from service.audit.history.text import _item, _session, view_text
+from service.protocol.audit import PersonView, SessionThen, Stretch
 from service.protocol.room_as_of import Act, Ending, How, MessageThen, Standing
 
 NAMES = {"bob": "Bob", "alice": "Alice Ng"}
@@ -95,9 +96,23 @@ def test_an_erased_person_is_named_as_erased() -> None:
 
 
 def test_a_deleted_message_says_who_deleted_it_and_why() -> None:
-    posted = {"message_id": 4, "user_id": "bob", "at": "2026-11-26T08:43:21.000000Z", "content": None}
-    deleted = {"deleted_at": "2026-11-27T08:43:21.000000Z", "deleted_by": "alice"}
-    message = MessageThen(**posted, **deleted, deletion_reason="Insult\n")
+    message = MessageThen(
+        message_id=4, user_id="bob", at="2026-11-26T08:43:21.000000Z", content=None,
+        deleted_at="2026-11-27T08:43:21.000000Z", deleted_by="alice", deletion_reason="Insult\n",
+    )  # fmt: skip
     (line,) = _item(message, NAMES)
     assert line.endswith("Bob (bob): (deleted 2026-11-27 08:43:21 UTC by Alice Ng (alice): Insult\\n)")
-    assert _item(MessageThen(**posted, **deleted), NAMES)[0].endswith("by Alice Ng (alice))")
+    (line,) = _item(msgspec.structs.replace(message, deletion_reason=None), NAMES)
+    assert line.endswith("by Alice Ng (alice))")
+
+
+def test_a_connection_says_from_where_it_came_and_how_it_ended() -> None:
+    session = SessionThen(
+        session="a", node="one", address="192.0.2.7", client="Fire\nfox", opened_at="2026-11-26T08:43:21.000000Z",
+        closed_at="2026-11-26T08:44:21.000000Z", reason="too slow", code=4008, state="closed",
+        written=(Stretch(first=1, last=2),),
+    )  # fmt: skip
+    assert _session(session) == (
+        "  2026-11-26 08:43:21 UTC to 2026-11-26 08:44:21 UTC (ended: too slow, code 4008), "
+        "from 192.0.2.7, Fire\\nfox, node one, closed; was sent: events 1 to 2"
+    )
