@@ -79,8 +79,9 @@ class WriteBuffer(asyncio.Protocol):
 
     def stop_writing(self) -> None:
         """Stop direct writes to this socket, and wake waiting senders."""
-        self.direct_sockets.deny(self.descriptor)
         if self.descriptor != NOWHERE:
+            self.direct_sockets.deny(self.descriptor)
+            self.descriptor = NOWHERE  # the next connection may have the same one
             self._socket.detach()
         self.writable.set()
 
