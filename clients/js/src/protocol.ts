@@ -86,6 +86,13 @@ export interface Invited {
   visibility?: "direct" | "private" | "public";
 }
 
+/** A user who may join a room, and the author of the invitation. */
+export interface InvitedEntry {
+  userId: string;
+  name: string;
+  by: string;
+}
+
 /** A member in a list; `lastSeen` is null while online and if unknown; `muted` is present only if true. */
 export interface MemberEntry {
   userId: string;
@@ -112,12 +119,13 @@ export interface MemberUpdated {
   explanation?: string;
 }
 
-/** A page of members, by user id. */
+/** A page of members, by user id; the first one has the first 200 users whose invitation is open, if any. */
 export interface Members {
   type: "room:members";
   roomId: string;
   members: readonly (MemberEntry)[];
   hasMore: boolean;
+  invited?: readonly (InvitedEntry)[];
 }
 
 /** A message in a page of history; a deleted one keeps its place, without content and reactions. */
@@ -643,10 +651,17 @@ export interface RoomMembers {
   limit?: number;
 }
 
-/** A page of members, by user id. */
+/**
+ * A page of members, by user id.
+ *
+ * The first page has in `invited` the first 200 users whose invitation is open, by user id. `successor` is the member
+ * who becomes the owner if the asker leaves, who is the last owner.
+ */
 export interface RoomMembersAck {
   members: readonly (MemberEntry)[];
   hasMore: boolean;
+  invited?: readonly (InvitedEntry)[];
+  successor?: string;
 }
 
 /** Mute a member until a time, or for good. */
