@@ -25,7 +25,7 @@ from joserfc.jws import JWSRegistry, extract_compact
 from joserfc.util import urlsafe_b64decode
 
 from service.errors import NotAllowed, TokenInvalid
-from service.gateway.auth.claims import CHAT, ClaimRules
+from service.gateway.auth.claims import CHAT, ClaimRules, require_issuer
 from service.gateway.auth.jwks import SharedSecret, VerificationKeys
 from service.gateway.auth.token_times import UntimedClaims, as_datetime, check_times, issued_at
 from service.protocol.strict_json import shortened
@@ -154,7 +154,7 @@ class TokenVerifier:
     async def _verify(self, token: str) -> "_Verified":
         read, key = await self._read(token)
         claims = read.claims
-        self._require_issuer(claims.get("iss"))
+        require_issuer(claims.get("iss"), self._issuer)
         with translated_errors():
             self._claims.validate(claims)
         check_times(claims, time.time(), self._leeway)
@@ -169,22 +169,6 @@ class TokenVerifier:
         times = {name: claims[name] for name in TIMES if name in claims}
         header = self._header(token)
         return _Verified((header.algorithm, header.key_id), key, times, identity)
-
-    def _require_issuer(self, issuer: object) -> None:
-        """Name both values of an issuer that differs, such as by a slash at its end.
-
-        Raises:
-            TokenInvalid: the issuer is another than the expected one.
-        """
-        if self._issuer and isinstance(issuer, str) and issuer != self._issuer:
-            # Nothing of the token is logged but what it shares with the setting.
-            near = (
-                "; it differs by a slash at its end" if issuer.rstrip("/") == self._issuer.rstrip("/") else ""
-            )
-            raise TokenInvalid(
-                problem=shortened(f"its iss is {issuer}, and {self._issuer} is expected"),
-                logged=f"invalid_claim: Invalid claim: 'iss': {self._issuer} is expected{near}",
-            )
 
     async def read(self, token: str) -> jwt.Token:
         """Return the claims of a token with a valid signature, for any issuer and audience.
