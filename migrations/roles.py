@@ -7,6 +7,7 @@ that run with more rights than their caller belong to `<prefix>_definer`.
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from migrations import newest
@@ -69,10 +70,11 @@ def require_privileges(connection: "Connection", prefix: str, logins: Mapping[st
     Raises:
         PrivilegeMissing: it may not, or a login does not exist.
     """
-    for problem in (
-        *_database_problems(connection),
-        *_login_problems(connection, logins),
-        *_role_problems(connection, prefix, logins),
+    # Each kind is looked for only if there is none of the kind before: the roles of a login need the login.
+    for problem in chain(
+        _database_problems(connection),
+        _login_problems(connection, logins),
+        _role_problems(connection, prefix, logins),
     ):
         raise PrivilegeMissing(problem)
 

@@ -68,6 +68,18 @@ class UnknownType(Refusal):
     sentence = "There is no command of type {type}."
 
 
+class NoType(UnknownType):
+    """`data`: `type`, what the frame has in place of the name of a command."""
+
+    sentence = "{type} is not the name of a command: give one, such as message:send - at '$.type'"
+
+
+class ConnectedAlready(UnknownType):
+    """A second `connect` on a connection."""
+
+    sentence = "This connection is connected already; send auth:refresh to give a new token."
+
+
 class MisspeltType(UnknownType):
     """`data`: `type`, and `near`, the name of the command that is probably meant."""
 
@@ -198,7 +210,9 @@ class LastOwner(Refusal):
     """`data`: `room`."""
 
     code = "last_owner"
-    sentence = "You are the last owner of {room}; make another member an owner first."
+    sentence = (
+        "You are the last owner of {room}: make another member an owner first, or leave with room:leave."
+    )
 
 
 class UserNotFound(Refusal):
@@ -225,6 +239,12 @@ class EventNotFound(MessageNotFound):
     """`data`: `room`, `event`."""
 
     sentence = "There is no event {event} in {room}."
+
+
+class EventMissing(EventNotFound):
+    """`data`: `room`, `event`. The room has later events: this one was removed from the log."""
+
+    sentence = "Event {event} of {room} is missing; run `onrecord audit verify`."
 
 
 class MessageIsDeleted(Refusal):

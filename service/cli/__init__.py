@@ -60,10 +60,12 @@ def _explain(problem: Exception) -> tuple[int, str] | None:
     import sqlalchemy.exc
     from cryptography.exceptions import InvalidTag
 
+    from migrations.privileges import PrivilegesMissing
     from migrations.roles import PrivilegeMissing, RolesDiffer
     from migrations.run import ForeignObjects
     from service.audit.access_log import NotRecorded
     from service.config.development import EmbeddedFailed, ServerDidNotStart
+    from service.encryption.keys_in_use import KeyEncryptionKeyMissing
     from service.errors import Unavailable
     from service.eventstore.connections import NoSession
     from service.eventstore.readiness import SchemaOutdated, UnsafeDurability
@@ -81,8 +83,8 @@ def _explain(problem: Exception) -> tuple[int, str] | None:
     if isinstance(problem, ServerDidNotStart):
         return UNREACHABLE, str(problem)
     wrong = (
-        *(EmbeddedFailed, ForeignObjects, NoSession, NotRecorded, PrivilegeMissing, RolesDiffer),
-        *(SchemaOutdated, UnsafeDurability),
+        *(EmbeddedFailed, ForeignObjects, KeyEncryptionKeyMissing, NoSession, NotRecorded),
+        *(PrivilegeMissing, PrivilegesMissing, RolesDiffer, SchemaOutdated, UnsafeDurability),
     )
     denied = (asyncpg.InsufficientPrivilegeError, psycopg.errors.InsufficientPrivilege)
     if isinstance(problem, (*wrong, *denied)):
@@ -91,6 +93,7 @@ def _explain(problem: Exception) -> tuple[int, str] | None:
         *(Unavailable, ConnectionError, TimeoutError, socket.gaierror),
         *(asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError),
         *(asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError),
+        *(asyncpg.ReadOnlySQLTransactionError, psycopg.errors.ReadOnlySqlTransaction),
         *(psycopg.OperationalError, redis.ConnectionError),
     )
     # asyncio reports several failed addresses of one host as a plain OSError without a number.
@@ -102,11 +105,14 @@ def _explain(problem: Exception) -> tuple[int, str] | None:
 
 def _denied(problem: Exception) -> str:
     """Return the database's refusal as a sentence; PostgreSQL names the object and not the privilege."""
-    words = " ".join(str(problem).split())
-    return (
-        f"The database refuses this command's login: {words}. `onrecord doctor` names the privileges that the logins "
-        "lack, and `onrecord migrate` grants them."
-    )
+    words = " ".join(str(problem).split()).rstrip(".")
+    if "permission denied for database" in words:
+        advice = "GRANT CONNECT ON this DATABASE to it, as its owner; `onrecord migrate` does not"
+    else:
+        advice = (
+            "`onrecord doctor` names the privileges that the logins lack, and `onrecord migrate` grants them"
+        )
+    return f"The database refuses this command's login: {words}: {advice}."
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ import msgspec
 
 from service.audit.access_log import AccessLog, NotRecorded
 from service.audit.history.as_of import AsOf, Writer, json_pieces
+from service.audit.history.existence import WrongMoment, require_complete, require_event, require_reached
 from service.audit.history.person_view import PersonViews
 from service.audit.history.replay import replay
 from service.audit.history.text import text_pieces, view_text
@@ -23,7 +24,6 @@ from service.cli.output import complain, form_of
 from service.cli.preconditions import WrongUsage
 from service.config.settings import Settings
 from service.domain.events import AuditRead
-from service.domain.streams import room_stream
 from service.errors import Refusal
 from service.eventstore.as_of_reader import AsOfReader
 from service.eventstore.connections import connector
@@ -48,13 +48,14 @@ def run_replay(settings: Settings, args: argparse.Namespace) -> int:
     asked = bounds_asked(**bounds, **{"from": args.from_time, "to": args.to_time})
 
     async def read(database: Any, serializer: EventSerializer) -> AsyncIterator[bytes]:
-        log = LogReader(database, serializer)
+        log, reader = LogReader(database, serializer), _reader(database, serializer, settings)
         times = {"from_time": args.from_time, "to_time": args.to_time}
         if form_of(args) == "json":
-            return _reported(replay(log, args.room, **bounds, **times), args.room)
-        people = _reader(database, serializer, settings)
-        lines = replay(log, args.room, **bounds, **times, form="text", people=people)
-        return _reported(lines, args.room)
+            lines = replay(log, args.room, **bounds, **times)
+        else:
+            lines = replay(log, args.room, **bounds, **times, form="text", people=reader)
+        end = args.to_seq if args.to_time is None else args.to_time
+        return _checked(_reported(lines, args.room), reader, args.room, end, (args.from_seq or 1) - 1)
 
     return _print(settings, AuditRead(what="replay", via="cli", room=args.room, asked=asked), read)
 
@@ -66,10 +67,15 @@ def run_room(settings: Settings, args: argparse.Namespace) -> int:
 
     async def read(database: Any, serializer: EventSerializer) -> AsyncIterator[bytes]:
         reader = _reader(database, serializer, settings)
-        rooms, head = AsOf(reader, _writer(args)), await reader.head(room_stream(room))
-        if isinstance(at, int) and 0 < head < at:
-            complain(f"There is no event {at} in {room} yet: its last is {head}.")
-        return await (rooms.room(room, at) if since is None else rooms.changes(room, since, at))
+        rooms = AsOf(reader, _writer(args))
+        for moment in (at, since):
+            await require_reached(reader, moment)
+            try:
+                await require_event(reader, room, moment)
+            except WrongMoment as problem:
+                complain(problem)
+        pieces = await (rooms.room(room, at) if since is None else rooms.changes(room, since, at))
+        return _checked(pieces, reader, room, at)
 
     what = "room" if since is None else "changes"
     return _print(settings, AuditRead(what=what, via="cli", room=room, asked=asked), read)
@@ -80,7 +86,9 @@ def run_person(settings: Settings, args: argparse.Namespace) -> int:
     moment, since = args.at
 
     async def read(database: Any, serializer: EventSerializer) -> AsyncIterator[bytes]:
-        views = PersonViews(_reader(database, serializer, settings), _writer(args))
+        reader = _reader(database, serializer, settings)
+        views = PersonViews(reader, _writer(args))
+        await require_reached(reader, moment)
         if args.room is None:
             return await views.rooms(args.person, moment, since)
         view, names = await views.named_view(args.person, args.room, moment, since)
@@ -103,6 +111,19 @@ async def _reported(lines: AsyncIterator[bytes], room: str) -> AsyncIterator[byt
         yield line
     if empty:
         complain(f"No event of {room} is in this range.")
+
+
+async def _checked(
+    pieces: AsyncIterator[bytes], reader: AsOfReader, room: str, end: Moment, after: int = 0
+) -> AsyncIterator[bytes]:
+    """Yield the pieces of an answer about a room; then check that no event was removed that it should rest on.
+
+    Raises:
+        EventMissing: one was removed.
+    """
+    async for piece in pieces:
+        yield piece
+    await require_complete(reader, room, end, after)
 
 
 async def _one(piece: bytes) -> AsyncIterator[bytes]:
@@ -145,7 +166,11 @@ def _print(
     reading: AuditRead,
     read: Callable[[Any, EventSerializer], Awaitable[AsyncIterator[bytes]]],
 ) -> int:
-    """Print what `read` yields, piece by piece; print a refusal and return 1."""
+    """Print what `read` yields, piece by piece; print a refusal and return 1.
+
+    Raises:
+        WrongUsage: a moment is in the future, or a range ends before it begins.
+    """
     pin_mmap_threshold()
 
     async def run() -> None:
@@ -164,4 +189,6 @@ def _print(
         asyncio.run(run())
     except Refusal as problem:
         return complain(problem)
+    except WrongMoment as problem:
+        raise WrongUsage(str(problem)) from problem
     return 0

@@ -4,9 +4,12 @@ import argparse
 import asyncio
 from typing import TYPE_CHECKING
 
+import asyncpg
+
 from service.audit.proof import signing_keys
 from service.cli.connection import connected
 from service.cli.output import complain, print_json
+from service.cli.preconditions import WrongUsage
 from service.config.settings import Settings
 from service.encryption.rewrap import Wrapped, count, rewrap
 from service.encryption.wrapping import Wrapping
@@ -29,7 +32,10 @@ def run_rotate(settings: Settings, _args: argparse.Namespace) -> int:
         await signing_keys.rewrap(connection, settings.key_encryption_key)
         return await rotated(connection, wrapping)
 
-    return _run(settings, settings.migrate_database_url, rotate)
+    try:
+        return _run(settings, settings.migrate_database_url, rotate)
+    except asyncpg.InsufficientPrivilegeError as problem:
+        raise WrongUsage(f"ONRECORD_MIGRATE_DATABASE_URL has to be the owner's: {problem}.") from problem
 
 
 async def rotated(connection: "Connection", wrapping: Wrapping) -> Wrapped:

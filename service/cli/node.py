@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
 
 import asyncpg
 
@@ -137,6 +138,9 @@ def run_migrate(settings: Settings, _args: argparse.Namespace) -> int:
     urls = (settings.migrate_database_url, settings.database_url, settings.projector_database_url)
     for version in migrate(*urls, role_prefix=settings.database_role_prefix):
         print(version)
+    login = urlsplit(settings.database_url).username
+    if settings.projector_database_url and login == urlsplit(settings.projector_database_url).username:
+        print(_ONE_LOGIN.format(login=unquote(login or "")), file=sys.stderr)
     return 0
 
 
@@ -187,6 +191,10 @@ def _welcome(data_dir: Path, address: str) -> None:
     )
 
 
+_ONE_LOGIN = (
+    "ONRECORD_DATABASE_URL and ONRECORD_PROJECTOR_DATABASE_URL name one login, {login}: it may serve and seal, so an "
+    "intruder on a node can stop the sealing. Give the projector a login of its own."
+)
 _CURRENT = """
     SELECT version_num = %s AND pg_has_role(app, 'onrecord_node', 'USAGE')
         AND pg_has_role(worker, 'onrecord_projector', 'USAGE') AND pg_has_role(worker, 'onrecord_sealer', 'USAGE')

@@ -27,10 +27,12 @@ def settings_with(*needed: str) -> Settings:
     Raises:
         WrongUsage: a field in `needed` is not set.
     """
-    settings = Settings.from_env()
+    given = settings = Settings.from_env()
     if not settings.database_url:
         settings = Settings.from_env(**development.known_settings(settings.data_dir))
     if missing := settings.missing(*needed):
+        if given.database_url or given.key_encryption_key or given.jwt_issuer:  # not beside an `onrecord dev`
+            raise WrongUsage(f"{_are(missing)} not set.")
         where = f"no `onrecord dev` (`make run`) runs in {settings.data_dir} to take them from"
         raise WrongUsage(f"{_are(missing)} not set, and {where}. {development.ELSEWHERE}")
     return settings
@@ -75,12 +77,17 @@ def for_dev(_args: argparse.Namespace) -> Settings:
 
 def for_serve(args: argparse.Namespace) -> Settings:
     """Check the settings of a node, and its ports unless it is a worker, which shares those of its parent."""
-    secret = () if Settings.from_env().jwt_jwks else ("jwt_secret",)
+    given = Settings.from_env()
+    if given.database_url and given.jwt_issuer and not given.jwt_jwks and not given.jwt_secret:
+        raise WrongUsage(
+            "Neither ONRECORD_JWT_JWKS nor ONRECORD_JWT_SECRET is set; a node needs one of them."
+        )
+    secret = () if given.jwt_jwks else ("jwt_secret",)
     settings = _check_tokens(settings_with("database_url", *secret, "key_encryption_key"))
     if settings.redis_url and settings.missing("bus_key"):
         raise WrongUsage("ONRECORD_BUS_KEY is needed with ONRECORD_REDIS_URL (openssl rand -base64 32).")
     if args.worker is None:
-        _check_serving(settings)
+        _check_serving(settings, args.workers)
     return _demo(settings, args) if args.demo else settings
 
 
@@ -117,15 +124,22 @@ def for_doctor(_args: argparse.Namespace) -> Settings:
     return _check_tokens(settings_with())
 
 
-def _check_serving(settings: Settings) -> None:
+def _check_serving(settings: Settings, workers: int = 1) -> None:
+    if settings.metrics_port and 0 <= settings.port - settings.metrics_port < workers:
+        used = f"the ports from {settings.metrics_port} on, one for each of {workers} workers"
+        raise WrongUsage(
+            f"ONRECORD_METRICS_PORT takes {used if workers > 1 else f'port {settings.port}'}, and ONRECORD_PORT is "
+            f"{settings.port}: choose another."
+        )
     _check_port(settings.host, settings.port, "ONRECORD_PORT")
-    _check_metrics_port(settings)
+    _check_metrics_port(settings, workers)
     _check_traces(settings)
 
 
-def _check_metrics_port(settings: Settings) -> None:
+def _check_metrics_port(settings: Settings, workers: int = 1) -> None:
     if settings.metrics_port:
-        _check_port(settings.host, settings.metrics_port, "ONRECORD_METRICS_PORT")
+        for port in range(settings.metrics_port, settings.metrics_port + workers):
+            _check_port(settings.host, port, "ONRECORD_METRICS_PORT")
 
 
 def _check_traces(settings: Settings) -> None:

@@ -5,6 +5,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
+from migrations.privileges import require_projector
 from projections import PROJECTIONS, check
 from projections.engine import rebuild
 from projections.engine.projector import Projector
@@ -14,9 +15,9 @@ from service.cli import output
 from service.cli.connection import connected, serializer_of
 from service.cli.preconditions import WrongUsage
 from service.config.settings import Settings
-from service.doctor.rights import PROJECTOR, lacking
+from service.encryption.keyring import KeyRing
 from service.eventstore.serializer import UnknownTopic
-from service.gateway.http.protocol import http_class
+from service.gateway.http.first_request import http_class
 from service.gateway.transport.problem import application
 from service.node.projector import ProjectorMetrics, chosen, project, projector, sealer
 from service.node.traces import traced
@@ -25,7 +26,7 @@ from service.observability.endpoint import metrics_server
 from service.observability.exposition import Exposition
 from service.observability.process import ProcessMetrics
 from service.runtime import supervise
-from service.runtime.database_retry import TROUBLE, is_transient
+from service.runtime.database_retry import TROUBLE, is_rejected, is_transient
 
 PAUSE = 1.0
 """Seconds between two attempts to reach a database that is down when the projector starts."""
@@ -48,18 +49,19 @@ def run_projector(settings: Settings, args: argparse.Namespace) -> int:
 
 
 async def _wait_for_database(settings: Settings) -> None:
-    """Check the schema and the projector's login as soon as the database answers.
+    """Check the schema, the projector's login and its keys as soon as the database answers.
 
     Raises:
         SchemaOutdated: the schema is not the one that this program needs.
-        WrongUsage: the login lacks a privilege.
+        KeyEncryptionKeyMissing: this process lacks a key of the log.
+        PrivilegesMissing: the login lacks a privilege.
     """
     waits = False
     while True:
         try:
             return await _require_rights(settings)
         except TROUBLE as error:
-            if not is_transient(error):
+            if not is_transient(error) or is_rejected(error):
                 raise
             if not waits:
                 log.warning("task_waits", extra={"task": "project", "problem": error})
@@ -68,23 +70,19 @@ async def _wait_for_database(settings: Settings) -> None:
 
 
 async def _require_rights(settings: Settings) -> None:
-    """Check the schema and the projector's login.
+    """Check the schema, the projector's login and its keys.
 
     Raises:
-        SchemaOutdated, WrongUsage: as in `_wait_for_database`.
+        SchemaOutdated, KeyEncryptionKeyMissing, PrivilegesMissing: as in `_wait_for_database`.
         An error of `TROUBLE`: the database did not answer.
     """
     async with (
         asyncio.timeout(settings.database_timeout),
         connected(settings, settings.projecting_url) as connection,
     ):
-        login = await connection.fetchval("SELECT current_user::text")
-        lacks = await lacking(connection, login, PROJECTOR)
-    if lacks:
-        raise WrongUsage(
-            f"The projector's login {login} lacks {', '.join(lacks)}: run `onrecord migrate` with "
-            "ONRECORD_PROJECTOR_DATABASE_URL set to it."
-        )
+        own_login = settings.projecting_url not in (settings.database_url, settings.session_url)
+        await require_projector(connection, own_login=own_login)
+        await KeyRing(settings.key_encryption_key).require_all(connection)
 
 
 async def _run_with_metrics(settings: Settings, following: Projector, sealing: Sealer | None) -> None:

@@ -9,16 +9,17 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import asyncpg
 import msgspec
 
 from service.audit.export.export import CannotExport, Progress, export
 from service.audit.export.scope import Everything, OnePerson, OneRoom, Scope
-from service.audit.history.existence import require_known
+from service.audit.history.existence import require_complete, require_known
 from service.audit.history.format import when
 from service.audit.proof import signing_keys, tree_store
 from service.audit.proof.prove import extension, prove
 from service.audit.proof.signed_note import NoteInvalid
-from service.audit.proof.verify import Tampered, verify
+from service.audit.proof.verify import Tampered, stored_at, verify
 from service.audit.proof.verify_content import verify_content
 from service.cli.connection import connected, serializer_of, titles
 from service.cli.history import bounds_asked, record
@@ -59,11 +60,21 @@ def run_keys(settings: Settings, args: argparse.Namespace) -> int:
     async def run() -> int:
         async with _connected(settings, settings.projecting_url if args.rotate else None) as connection:
             if args.rotate:
-                await signing_keys.rotate(connection, settings.key_encryption_key)
+                await _rotate(connection, settings)
             keys = await signing_keys.load(connection, settings.key_encryption_key)
         return print_text("".join(f"{key.verifier}\n" for key in keys)) if keys else complain(_NOTHING)
 
     return _run(run())
+
+
+async def _rotate(connection: "Connection", settings: Settings) -> None:
+    try:
+        await signing_keys.rotate(connection, settings.key_encryption_key)
+    except asyncpg.InsufficientPrivilegeError as problem:
+        advice = (
+            "ONRECORD_PROJECTOR_DATABASE_URL has to be set to the projector's login, which makes signing keys"
+        )
+        raise WrongUsage(f"{advice}: {problem}.") from problem
 
 
 def run_verify(settings: Settings, args: argparse.Namespace) -> int:
@@ -78,7 +89,8 @@ def run_verify(settings: Settings, args: argparse.Namespace) -> int:
                     await _verify_content(connection, settings)
             except Tampered as found:
                 print_text(f"bad {found.position}\n")
-                return complain(f"Position {found.position}: {found}.")
+                place = await stored_at(connection, found.position)
+                return complain(f"Position {found.position}: {place}: {found}.")
         if verified.since:
             _report_unsealed(verified.unsealed, verified.since)
         return print_text(f"ok {verified.size}\n")
@@ -114,7 +126,7 @@ async def _verify_content(connection: "Connection", settings: Settings) -> None:
 
 
 def run_prove(settings: Settings, args: argparse.Namespace) -> int:
-    """`onrecord audit prove`: the proof of one event; 1: there is none."""
+    """`onrecord audit prove`: the proof of one event; 1: there is none, or it is not the event that was sealed."""
 
     async def run() -> int:
         async with _connected(settings) as connection:
@@ -145,7 +157,7 @@ def run_prove(settings: Settings, args: argparse.Namespace) -> int:
 
 
 def run_extension(settings: Settings, args: argparse.Namespace) -> int:
-    """`onrecord audit extension`: the proof that events were only appended; 1: the log ends before the checkpoint."""
+    """`onrecord audit extension`: the proof that seals were only appended; 1: not since the checkpoint."""
     older = _read_checkpoint(args.since)
 
     async def run() -> int:
@@ -156,7 +168,9 @@ def run_extension(settings: Settings, args: argparse.Namespace) -> int:
             return _print_proof(
                 args,
                 proof,
-                f"The record of {new.size} events begins with the {old.size} events of {args.since}, unchanged.",
+                f"The signed tree of {new.size} events begins with the tree of the {old.size} events of {args.since}. "
+                "The stored events were not compared with it; "
+                f"`onrecord audit verify --against {args.since}` does that.",
                 "since.json",
                 f"since.json --since {args.since}",
             )
@@ -165,7 +179,7 @@ def run_extension(settings: Settings, args: argparse.Namespace) -> int:
 
 
 def run_export(settings: Settings, args: argparse.Namespace) -> int:
-    """`onrecord audit export`: write a directory; progress goes to stderr. 1: there is nothing to export."""
+    """`onrecord audit export`: write a directory; progress goes to stderr. 1: nothing, or an event missing."""
     room, person = args.room or None, args.person or None
     scope: Scope = OneRoom(room) if room else OnePerson(person) if person else Everything()
 
@@ -175,10 +189,14 @@ def run_export(settings: Settings, args: argparse.Namespace) -> int:
             keys = await signing_keys.load(connection, settings.key_encryption_key)
             serializer = serializer_of(settings)
             await serializer.keys.prove(connection)
-            await require_known(AsOfReader(connection, serializer), room=room, person=person)
+            reader = AsOfReader(connection, serializer)
+            await require_known(reader, room=room, person=person)
             count = await export(connection, keys, serializer, scope, args.out, _progress())
             await serializer.keys.prove(connection)  # a rotation may have begun since
-        return print_text(f"exported {count} events to {args.out}\n")
+            print_text(f"exported {count} events to {args.out}\n")
+            if room is not None:
+                await require_complete(reader, room)
+        return 0
 
     return _run(run())
 
@@ -215,6 +233,8 @@ def _run(main: Coroutine[Any, Any, int]) -> int:
         return asyncio.run(main)
     except (tree_store.NotSealed, signing_keys.SealKeyInvalid, CannotExport, Refusal) as problem:
         return complain(problem)
+    except Tampered as found:
+        return complain(f"Position {found.position}: {found}. Run `onrecord audit verify`.")
     except NoteInvalid as problem:
         return complain(
             f"A checkpoint was changed, or is of another log: {problem}. Run `onrecord audit verify`."

@@ -88,7 +88,9 @@ class Lease:
         return [row["incarnation"] for row in rows]
 
     async def end(self) -> None:
-        """End this incarnation; if Postgres cannot be reached, the lease runs out."""
+        """End this incarnation if it has a lease; if Postgres cannot be reached, the lease runs out."""
+        if not self._taken.is_set():
+            return
         try:
             await self._fetch(_END, self.incarnation)
         except Unavailable:

@@ -255,6 +255,11 @@ class Settings:
     max_outbox: int = setting(
         "bytes queued for one connection above which it is closed (4008)", parsers.whole(1024), 1024 * 1024
     )
+    uring: str = setting(
+        "auto: one system call writes an event to many connections (io_uring), where the kernel allows it; off: never",
+        parsers.one_of("auto", "off"),
+        "auto",
+    )
     ring_bytes: int = setting(
         "bytes of memory for the latest events of all rooms of a node, from which clients resume without a query",
         parsers.whole(1024 * 1024),

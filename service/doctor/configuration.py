@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from service.config.settings import Settings
 from service.doctor.finding import WRONG, Finding, fail, ok, warn
+from service.gateway.transport.io_uring import Unsupported, tested
 
 FEW_FILES = 12_000
 """Open files below which a process cannot serve 10,000 connections: one for each, and some for other uses."""
@@ -12,7 +13,7 @@ FEW_FILES = 12_000
 
 def examine(settings: Settings) -> list[Finding]:
     """Return the findings about the settings."""
-    return [*_needed(settings), *_tokens(settings), *_bus(settings), _files()]
+    return [*_needed(settings), *_tokens(settings), *_bus(settings), _files(), _uring(settings)]
 
 
 def _needed(settings: Settings) -> Iterator[Finding]:
@@ -24,6 +25,9 @@ def _needed(settings: Settings) -> Iterator[Finding]:
 
 
 def _tokens(settings: Settings) -> Iterator[Finding]:
+    if "," in settings.jwt_secret:
+        words = "ONRECORD_JWT_SECRET contains a comma, and is one secret as a whole"
+        yield warn("tokens", f"{words}: to change the secret, replace it.")
     loose = settings.missing("jwt_issuer", "jwt_audience")
     if loose and settings.jwt_secret:
         words = (
@@ -48,3 +52,17 @@ def _files() -> Finding:
     if 0 <= allowed < FEW_FILES:
         return warn("files", f"{words}: raise the limit (ulimit -n, LimitNOFILE=) for more connections.")
     return ok("files", f"{words}.")
+
+
+def _uring(settings: Settings) -> Finding:
+    each = "each connection is written by a system call of its own"
+    if settings.uring == "off":
+        return ok("uring", f"ONRECORD_URING is off: {each}.")
+    try:
+        tested().close()
+    except Unsupported as error:
+        return ok(
+            "uring",
+            f"io_uring cannot be used here ({error}), so {each}; deploy/seccomp has a profile that allows it.",
+        )
+    return ok("uring", "One system call writes an event to many connections (io_uring).")

@@ -7,7 +7,8 @@ from projections import PROJECTIONS, check
 from service.audit.proof.order import first_ahead
 from service.config.settings import Settings
 from service.doctor import rights
-from service.doctor.finding import Finding, described, fail, ok, warn
+from service.doctor.finding import WRONG, Finding, described, fail, ok, warn
+from service.encryption.keys_in_use import KeyEncryptionKeyMissing, require_all
 from service.encryption.wrapping import Wrapping
 from service.eventstore.connections import Pooling, connector
 from service.eventstore.readiness import SchemaOutdated, check_database
@@ -77,12 +78,16 @@ async def keys(connection: Any, settings: Settings) -> AsyncIterator[Finding]:
     if not settings.key_encryption_key:
         return
     rows = await connection.fetch(_SOME_KEYS, MAX_KEYS)
-    if not rows:
-        yield ok("keys", "No user has a key yet.")
-        return
     wrapping = Wrapping(settings.key_encryption_key)
     shut = [str(row["key_id"]) for row in rows if not wrapping.opens(row["wrapped"], row["key_id"].bytes)]
-    if len(shut) == len(rows):
+    try:
+        await require_all(connection, wrapping)
+    except KeyEncryptionKeyMissing as problem:
+        yield fail("keys", str(problem), WRONG)
+        return
+    if not rows:
+        yield ok("keys", "No user has a key yet.")
+    elif len(shut) == len(rows):
         words = "ONRECORD_KEY_ENCRYPTION_KEY does not open people's keys: this log was written with another"
         yield fail("keys", f"{words}, and its content cannot be read without that.")
     elif shut:

@@ -17,7 +17,7 @@ from service.config.settings import Settings
 from service.doctor import log
 from service.doctor.finding import UNREACHED, WRONG, Finding, Level, described, fail, ok, warn
 from service.eventstore.connections import NoSession, Pooling, connector, detect, is_shared
-from service.runtime.database_retry import TROUBLE
+from service.runtime.database_retry import TROUBLE, is_rejected
 
 OLDEST = 15
 """The oldest major version of PostgreSQL that is tested."""
@@ -56,7 +56,11 @@ async def _run(checks: Iterable[Check], connection: Any, settings: Settings) -> 
         try:
             findings += [finding async for finding in check(connection, settings)]
         except TROUBLE as error:
-            findings.append(fail(check.__name__, f"This check could not be run: {described(error)}."))
+            words = f"This check could not be run: {described(error)}"
+            if is_rejected(error) and settings.projector_database_url:
+                words += "; see the login and the password in ONRECORD_PROJECTOR_DATABASE_URL"
+            is_away = is_rejected(error) or isinstance(error, OSError)
+            findings.append(fail(check.__name__, f"{words}.", UNREACHED if is_away else 1))
     return findings
 
 

@@ -7,51 +7,13 @@ from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import urlsplit
 
+from migrations.privileges import PROJECTOR, lacking, lacking_of_node, seals
+from migrations.roles import PREFIX
 from service.config.settings import Settings
 from service.doctor.finding import Finding, fail, ok, warn
 
-NODE = {
-    "stored_events": ("SELECT",),
-    "log_end": ("SELECT",),
-    "person_keys": ("SELECT",),
-    "key_days_since": ("SELECT",),
-    "key_encryption_keys": ("SELECT", "INSERT"),
-    "log_epoch": ("SELECT",),
-    "message_summaries": ("SELECT",),
-    "message_users": ("SELECT",),
-    "reports": ("SELECT",),
-    "holds": ("SELECT",),
-    "carried_words": ("SELECT",),
-    "reached_back": ("SELECT",),
-    "alembic_version": ("SELECT",),
-    "incarnations": ("SELECT", "INSERT", "UPDATE", "DELETE"),
-    "open_sessions": ("SELECT", "INSERT", "DELETE"),
-    "notification_tracking": ("SELECT",),
-    "seals": ("SELECT",),
-    "seal_nodes": ("SELECT",),
-    "seal_keys": ("SELECT",),
-}
-"""The privileges of a node's login, per table; it has none on `refs`, which only functions read and write."""
-
 KEPT = ("person_keys", "carried_words", "reached_back", "carried_until", "holds")
 """The tables of keys and holds, which functions alone may write."""
-
-PROJECTOR = {
-    "stored_events": ("SELECT",),
-    "log_end": ("SELECT",),
-    "person_keys": ("SELECT",),
-    "key_encryption_keys": ("SELECT",),
-    "log_epoch": ("SELECT",),
-    "message_summaries": ("SELECT",),
-    "message_users": ("SELECT",),
-    "carried_words": ("SELECT",),
-    "alembic_version": ("SELECT",),
-    "notification_tracking": ("SELECT", "INSERT", "UPDATE", "DELETE"),
-    "seals": ("SELECT", "INSERT"),
-    "seal_nodes": ("SELECT", "INSERT"),
-    "seal_keys": ("SELECT", "INSERT"),
-}
-"""The same for the login of `onrecord project run`, which also seals."""
 
 RECORD = ("stored_events", "seals", "seal_nodes")
 """The append-only tables. No login may have other privileges on them than above; a trigger also stops the owner."""
@@ -64,10 +26,11 @@ async def grants(connection: Any, settings: Settings) -> AsyncIterator[Finding]:
     """Check that each login has the privileges that it needs."""
     node, worker = await _logins(connection, settings)
     advice = "run `onrecord migrate` as the owner, with ONRECORD_DATABASE_URL set to this login"
-    lacks = await lacking(connection, node, NODE)
-    if not await connection.fetchval(_MAY_APPEND, node):
-        lacks.append("EXECUTE on chat_append")
-    if lacks:
+    lacks = await lacking_of_node(connection, node)
+    if lacks and await seals(connection, node):
+        words = f"{node} lacks {', '.join(lacks)} and may seal, so it is the projector's login"
+        yield fail("grants", f"{words}: set ONRECORD_DATABASE_URL to the address of the nodes' login.")
+    elif lacks:
         yield fail("grants", f"This login lacks {', '.join(lacks)}: {advice}.")
     else:
         yield ok("grants", "This login may read the log and append to it.")
@@ -90,6 +53,10 @@ async def powers(connection: Any, settings: Settings) -> AsyncIterator[Finding]:
     elif node == worker:
         words = f"{node} serves and seals, so an intruder on a node can stop the sealing"
         yield warn("powers", f"{words}: give `onrecord project run` ONRECORD_PROJECTOR_DATABASE_URL.")
+    elif await seals(connection, node):
+        words = f"{node} serves and may seal, so an intruder on a node can stop the sealing"
+        advice = "with ONRECORD_DATABASE_URL and ONRECORD_PROJECTOR_DATABASE_URL set to two logins, which revokes that"
+        yield warn("powers", f"{words}: run `onrecord migrate` {advice}.")
     else:
         yield ok("powers", "This login can neither change the record nor seal it.")
     if others := await connection.fetchval(_STRANGERS, [node, worker or node], worker is None):
@@ -98,6 +65,12 @@ async def powers(connection: Any, settings: Settings) -> AsyncIterator[Finding]:
             "powers",
             f"{others} can connect and {have} the roles of this installation, which other databases of this cluster "
             "use too: REVOKE CONNECT ON this database FROM PUBLIC, and GRANT it to the logins of this installation.",
+        )
+    if neighbours := await connection.fetchval(_NEIGHBOURS, await connection.fetchval(PREFIX)):
+        yield warn(
+            "powers",
+            f"PUBLIC may connect to this database, and the cluster has other installations ({neighbours}): REVOKE "
+            "CONNECT ON this database FROM PUBLIC, and GRANT it to the logins of this installation.",
         )
 
 
@@ -116,16 +89,6 @@ async def functions(connection: Any, _settings: Settings) -> AsyncIterator[Findi
         yield ok("functions", "SECURITY DEFINER functions use objects of pg_catalog and public only.")
 
 
-async def lacking(connection: Any, login: str, wanted: dict[str, tuple[str, ...]]) -> list[str]:
-    """Return the privileges that a login lacks, of those `wanted` per table."""
-    return [
-        f"{privilege} on {table}"
-        for table, privileges in wanted.items()
-        for privilege in privileges
-        if not await connection.fetchval("SELECT has_table_privilege($1, $2, $3)", login, table, privilege)
-    ]
-
-
 async def _logins(connection: Any, settings: Settings) -> tuple[str, str | None]:
     """Return the login of a node, which is this connection's, and that of the projector; None if it is not known.
 
@@ -140,10 +103,6 @@ async def _logins(connection: Any, settings: Settings) -> tuple[str, str | None]
 
 _PROJECTS = """
     SELECT has_table_privilege($1, 'notification_tracking', 'INSERT') OR has_table_privilege($1, 'seals', 'INSERT')
-"""
-_MAY_APPEND = """
-    SELECT coalesce(bool_and(has_function_privilege($1::name, oid, 'EXECUTE')), false)
-    FROM pg_proc WHERE proname = 'chat_append'
 """
 _POWERS = """
     SELECT array_remove(ARRAY[
@@ -175,6 +134,15 @@ _STRANGERS = """
         AND has_database_privilege(login.oid, current_database(), 'CONNECT')
         AND EXISTS (SELECT FROM pg_shdepend d WHERE d.refclassid = 'pg_authid'::regclass AND d.refobjid = job.oid
             AND d.dbid NOT IN (0, (SELECT oid FROM pg_database WHERE datname = current_database())))
+"""
+# The prefixes of other installations that this cluster has roles of, if every login may connect here.
+_NEIGHBOURS = """
+    SELECT string_agg(DISTINCT left(rolname, -length('_sealer')), ', ') FROM pg_roles sealer, pg_database d
+    WHERE d.datname = current_database() AND right(rolname, 7) = '_sealer' AND NOT rolcanlogin
+        AND left(rolname, -length('_sealer')) <> coalesce($1, 'onrecord')
+        AND EXISTS (SELECT FROM pg_roles WHERE rolname = left(sealer.rolname, -length('_sealer')) || '_definer')
+        AND EXISTS (SELECT FROM aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a
+            WHERE a.grantee = 0 AND a.privilege_type = 'CONNECT')
 """
 _FUNCTIONS = """
     SELECT format('%s %s', p.oid::regprocedure, wrong.how) AS problem

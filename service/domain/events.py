@@ -463,8 +463,9 @@ class SessionClosed(AboutSession, frozen=True, kw_only=True, omit_defaults=True)
 class AuditRead(Event, frozen=True, kw_only=True, omit_defaults=True):
     """The record was read. Recorded before anything is returned, in the stream of all readings.
 
-    `what` is the kind of reading, `asked` its bounds and filters as given. Without `room` and `person` it covered all
-    rooms. The envelope names the reader: the user of the token, or for a command the operating system's user.
+    `what` is the kind of reading, `asked` its bounds and filters: over HTTP as given, from a command with the time that
+    a day stands for. Without `room` and `person` it covered all rooms. The envelope names the reader: the user of the
+    token, or for a command the operating system's user.
     """
 
     TOPIC = "audit.AuditRead.v1"

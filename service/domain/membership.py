@@ -64,7 +64,7 @@ def leave(state: RoomState, _command: LeaveRoom, by: str, at: datetime) -> list[
     """End the sender's membership, or decline an invitation; another member becomes owner if the last owner leaves."""
     if by in state.members:
         refuse_direct_room(state)
-        heir = _heir(state, by)
+        heir = successor(state, by)
         handover: list[Event] = [RoleChanged(user=heir, role="owner")] if heir else []
         return [*handover, MemberLeft(user=by)]
     if by in state.invited:
@@ -82,7 +82,8 @@ def invite(state: RoomState, command: InviteMember, by: str, at: datetime) -> li
     """
     require_active(state, by, at)
     refuse_direct_room(state)
-    require_role(state, by, "member" if state.visibility == "public" else "moderator")
+    if state.visibility != "public":
+        require_role(state, by, "moderator", "invite people into a private room")
     if command.user in state.members or state.invited.get(command.user) == by:
         return []
     if state.is_banned(command.user, at):
@@ -92,7 +93,7 @@ def invite(state: RoomState, command: InviteMember, by: str, at: datetime) -> li
 
 def remove(state: RoomState, command: RemoveMember, by: str, at: datetime) -> list[Event]:
     """Remove a member, or withdraw an invitation."""
-    _require_moderator(state, command, by, at)
+    _require_moderator(state, command, by, at, "remove people")
     target = command.user
     if target in state.members:
         _refuse_oneself(state, command, by)
@@ -105,7 +106,7 @@ def remove(state: RoomState, command: RemoveMember, by: str, at: datetime) -> li
 
 def ban(state: RoomState, command: BanMember, by: str, at: datetime) -> list[Event]:
     """Ban a user, member or not."""
-    _require_moderator(state, command, by, at)
+    _require_moderator(state, command, by, at, "ban people")
     _refuse_oneself(state, command, by)
     until = _future(command.until, at)
     if state.is_banned(command.user, at) and state.banned[command.user] == until:
@@ -117,7 +118,7 @@ def ban(state: RoomState, command: BanMember, by: str, at: datetime) -> list[Eve
 
 def unban(state: RoomState, command: UnbanMember, by: str, at: datetime) -> list[Event]:
     """Lift a ban; this does not restore the membership or an invitation."""
-    _require_moderator(state, command, by, at)
+    _require_moderator(state, command, by, at, "lift bans of people")
     if not state.is_banned(command.user, at):
         return []
     return [MemberUnbanned(user=command.user, reason=command.reason)]
@@ -125,7 +126,7 @@ def unban(state: RoomState, command: UnbanMember, by: str, at: datetime) -> list
 
 def mute(state: RoomState, command: MuteMember, by: str, at: datetime) -> list[Event]:
     """Mute a member; leaving and joining again does not end it."""
-    _require_moderator(state, command, by, at)
+    _require_moderator(state, command, by, at, "mute people")
     _require_target(state, command.user)
     _refuse_oneself(state, command, by)
     until = _future(command.until, at)
@@ -136,7 +137,7 @@ def mute(state: RoomState, command: MuteMember, by: str, at: datetime) -> list[E
 
 def unmute(state: RoomState, command: UnmuteMember, by: str, at: datetime) -> list[Event]:
     """Lift a mute."""
-    _require_moderator(state, command, by, at)
+    _require_moderator(state, command, by, at, "unmute people")
     if not state.is_muted(command.user, at):
         return []
     return [MemberUnmuted(user=command.user, reason=command.reason)]
@@ -146,7 +147,7 @@ def change_role(state: RoomState, command: ChangeRole, by: str, at: datetime) ->
     """Change the role of a member, or of the sender."""
     require_active(state, by, at)
     refuse_direct_room(state)
-    require_role(state, by, "owner")
+    require_role(state, by, "owner", "change roles")
     _require_target(state, command.user)
     if state.role(command.user) == command.role:
         return []
@@ -154,18 +155,18 @@ def change_role(state: RoomState, command: ChangeRole, by: str, at: datetime) ->
     return [RoleChanged(user=command.user, role=command.role, reason=command.reason)]
 
 
-def _heir(state: RoomState, leaving: str) -> str | None:
-    """Return the next owner when the last one leaves: the longest-serving moderator, else member."""
+def successor(state: RoomState, leaving: str) -> str | None:
+    """Return the next owner if the last one leaves: the longest-serving moderator, else member."""
     others = {user: member for user, member in state.members.items() if user != leaving}
     if not others or state.owners() != [leaving]:
         return None
     return min(others, key=lambda user: (others[user].role != "moderator", others[user].since, user))
 
 
-def _require_moderator(state: RoomState, command: ModerateMember, by: str, at: datetime) -> None:
+def _require_moderator(state: RoomState, command: ModerateMember, by: str, at: datetime, what: str) -> None:
     require_active(state, by, at)
     refuse_direct_room(state)
-    require_authority(state, by, command.user)
+    require_authority(state, by, command.user, what)
 
 
 def _require_target(state: RoomState, user: str) -> None:

@@ -169,7 +169,7 @@ def delete(
     if about.author != by:
         if state.visibility == "direct":
             raise NotAllowed(problem="Only the author may delete a message of a direct room.")
-        require_role(state, by, "moderator")
+        require_role(state, by, "moderator", "delete other people's messages")
     unpinned = [MessageUnpinned(message=command.message)] if command.message in state.pinned else []
     return [*unpinned, MessageDeleted(message=command.message, reason=command.reason)]
 
@@ -210,7 +210,7 @@ def unreact(
 def pin(state: RoomState, command: PinMessage, by: str, at: datetime, about: MessageSummary) -> list[Event]:
     """Pin a message."""
     require_active(state, by, at)
-    require_role(state, by, "moderator")
+    require_role(state, by, "moderator", "pin messages")
     _require_exists(state, command, about)
     if command.message in state.pinned:
         return []
@@ -226,7 +226,7 @@ def unpin(
 ) -> list[Event]:
     """Unpin a message."""
     require_active(state, by, at)
-    require_role(state, by, "moderator")
+    require_role(state, by, "moderator", "unpin messages")
     _require_exists(state, command, about)
     return [MessageUnpinned(message=command.message)] if command.message in state.pinned else []
 

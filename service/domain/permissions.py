@@ -84,14 +84,17 @@ def require_voice(state: RoomState, user: str, at: datetime) -> None:
         raise Muted(room=state.room)
 
 
-def require_role(state: RoomState, user: str, least: Role) -> None:
+def require_role(state: RoomState, user: str, least: Role, what: str) -> None:
     """Raise unless the member `user` has at least the role `least`; a direct room has no roles, so it never raises.
+
+    `what` ends the sentence "Only an owner may ...".
 
     Raises:
         NotAllowed: the role is too low.
     """
     if state.visibility != "direct" and not ranks(state, user, least):
-        raise NotAllowed(problem=f"Only {'an owner' if least == 'owner' else 'a moderator or an owner'} may.")
+        allowed = "an owner" if least == "owner" else "a moderator or an owner"
+        raise NotAllowed(problem=f"Only {allowed} may {what}.")
 
 
 def refuse_direct_room(state: RoomState) -> None:
@@ -104,16 +107,16 @@ def refuse_direct_room(state: RoomState) -> None:
         raise NotAllowed(problem="A direct room has the members it was opened with, all of them equal.")
 
 
-def require_authority(state: RoomState, by: str, over: str) -> None:
-    """Raise unless `by` is an owner, or a moderator who ranks above `over`.
+def require_authority(state: RoomState, by: str, over: str, what: str) -> None:
+    """Raise unless `by` is an owner, or a moderator who ranks above `over`; `what` is as for `require_role`.
 
     Raises:
         NotAllowed: `by` is neither.
     """
-    require_role(state, by, "moderator")
+    require_role(state, by, "moderator", what)
     role = state.role(over)
     if role is not None and not ranks(state, by, "owner") and RANK[role] >= RANK["moderator"]:
-        raise NotAllowed(problem="A moderator may act upon members only.")
+        raise NotAllowed(problem=f"Only an owner may {what} who are moderators or owners.")
 
 
 def require_other_owner(state: RoomState, user: str) -> None:

@@ -79,7 +79,7 @@ def require_reader(state: RoomState, by: str, at: datetime) -> None:
         NotAllowed: the user is neither a moderator nor an owner, or the room is direct.
     """
     require_member(state, by, at)
-    require_role(state, by, "moderator")
+    require_role(state, by, "moderator", "see and resolve reports")
     if state.visibility == "direct":
         raise NotAllowed(problem="A direct room has no moderators, who would see reports.")
 

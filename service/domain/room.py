@@ -107,7 +107,10 @@ def _enter(command: OpenRoom, users: list[str]) -> list[Event]:
 def _open_direct(state: RoomState, command: OpenRoom, name: str, members: list[str], by: str) -> list[Event]:
     """Create a direct room, or enter the one that these people have: who opens it accepts the invitation to it."""
     if not FEWEST_DIRECT <= len(members) <= MOST_DIRECT:
-        raise NotAllowed(problem=f"A direct room has {FEWEST_DIRECT} to {MOST_DIRECT} members.")
+        raise NotAllowed(
+            problem=f"A direct room has {FEWEST_DIRECT} to {MOST_DIRECT} members, its opener among them, "
+            f"not {len(members)}."
+        )
     if state.visibility == "direct" and _is_of(state, members):
         return [] if by in state.members else [MemberJoined(user=by)]
     if state.exists:
@@ -135,8 +138,8 @@ def _update_room(state: RoomState, command: UpdateRoom, by: str, at: datetime) -
     """Change name and topic, both or neither."""
     require_active(state, by, at)
     if command.name is not None:
-        require_role(state, by, "owner")
-    require_role(state, by, "moderator")
+        require_role(state, by, "owner", "rename a room")
+    require_role(state, by, "moderator", "change a room's topic")
     events: list[Event] = []
     if command.name is not None and command.name != state.name:
         name = usable_room_name(command.name)
@@ -151,7 +154,7 @@ def _archive_room(state: RoomState, _command: ArchiveRoom, by: str, at: datetime
     """Archive a room: it can be read and left, and nothing else."""
     require_member(state, by, at)
     refuse_direct_room(state)
-    require_role(state, by, "owner")
+    require_role(state, by, "owner", "archive a room")
     return [] if state.archived else [RoomArchived()]
 
 
@@ -159,7 +162,7 @@ def _reopen_room(state: RoomState, _command: ReopenRoom, by: str, at: datetime) 
     """Reopen an archived room."""
     require_member(state, by, at)
     refuse_direct_room(state)
-    require_role(state, by, "owner")
+    require_role(state, by, "owner", "reopen a room")
     return [RoomReopened()] if state.archived else []
 
 

@@ -20,8 +20,9 @@ from uuid import UUID, uuid4
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from service.encryption.keys_in_use import KeyEncryptionKeyMissing, note_first, opens_newest, require_all
 from service.encryption.person_key import PersonKey
-from service.encryption.wrapping import Wrapping, bound_to_seal_key
+from service.encryption.wrapping import Wrapping
 from service.errors import AccountErased
 from service.runtime.batch_loader import BatchLoader
 from service.runtime.database_retry import retry_read
@@ -65,7 +66,8 @@ class KeyRing:
         Raises:
             AccountErased: it, or the general one, is destroyed.
             Unavailable: the database cannot be reached.
-            cryptography.exceptions.InvalidTag: it cannot be unwrapped.
+            cryptography.exceptions.InvalidTag: it cannot be unwrapped; or there is none, and this process lacks a key
+                encryption key in use.
         """
         owner = (person, scope)
         if (key := self.known(person, scope)) is None:
@@ -108,16 +110,32 @@ class KeyRing:
         """Return a key for each owner, created if there is none; None if it is destroyed."""
         found: dict[_Owner, _Found] = {}
         proposed = [(key_id := uuid4(), *owner, self._new_wrapped(key_id)) for owner in owners]
-        first = self._wrapping.identifiers[0]
+        identifiers = self._wrapping.identifiers
         # Repeated for owners whose key another node created at the same time.
         while missing := [key for key in proposed if key[1:3] not in found]:
             rows = await retry_read(
-                lambda: database.fetch(_GET_OR_CREATE, *zip(*missing, strict=True), first), self._deadline
+                lambda: database.fetch(_GET_OR_CREATE, *zip(*missing, strict=True), identifiers),
+                self._deadline,
             )
             for row in rows:
                 owner = (row["person"], row["scope"])
                 found[owner] = self._unwrap_for(owner, row["key_id"], row["wrapped"])
+            if len(rows) < len(missing) and not await self._may_create(database):
+                found |= {key[1:3]: InvalidTag() for key in missing if key[1:3] not in found}
         return found
+
+    async def _may_create(self, database: "asyncpg.Pool[Any]") -> bool:
+        """Return whether this process may create keys; note its key encryption key if none is noted yet."""
+        try:
+            await retry_read(lambda: note_first(database, self._wrapping), self._deadline)
+        except KeyEncryptionKeyMissing as error:
+            log.error("key_not_created", extra={"problem": str(error)})  # noqa: TRY400 - a traceback adds nothing
+            return False
+        return True
+
+    async def require_all(self, database: Any) -> None:
+        """See `service.encryption.keys_in_use.require_all`."""
+        await require_all(database, self._wrapping)
 
     def _new_wrapped(self, key_id: UUID) -> bytes:
         return self._wrapping.wrap(AESGCM.generate_key(bit_length=256), key_id.bytes)
@@ -163,20 +181,9 @@ class KeyRing:
         # One statement: a row and the keys in use are of the same moment, whatever a rotation does.
         rows = await retry_read(lambda: database.fetch(*query), self._deadline)
         changed = any(row["wrapped"] != unopened.get(row["key_id"]) for row in rows)
-        if changed or rows[0]["lacking"] or not await self._opens_newest(database):
+        opened = await retry_read(lambda: opens_newest(database, self._wrapping), self._deadline)
+        if changed or rows[0]["lacking"] or not opened:
             raise InvalidTag
-
-    async def _opens_newest(self, database: Any) -> bool:
-        """Return whether at least half of the newest keys of people and of the sealer open."""
-        people = await retry_read(lambda: database.fetch(_NEWEST_KEYS), self._deadline)
-        sealing = await retry_read(lambda: database.fetch(_SEAL_KEYS), self._deadline)
-        # With a single person, the sealing keys decide.
-        wrapped = [(row["wrapped"], row["key_id"].bytes) for row in people]
-        wrapped += [
-            (row["wrapped"], bound_to_seal_key(row["number"], row["name"], row["public"], row["endorsement"]))
-            for row in sealing
-        ]
-        return 2 * sum(self._wrapping.opens(*key) for key in wrapped) >= len(wrapped)
 
     def cached(self, key_id: UUID) -> PersonKey | None:
         """Return a key from the cache, None if it is not there."""
@@ -232,10 +239,6 @@ def _remember(cache: OrderedDict[_K, PersonKey], name: _K, key: PersonKey) -> Pe
     return key
 
 
-_NEWEST_KEYS = (
-    "SELECT key_id, wrapped FROM person_keys WHERE wrapped IS NOT NULL ORDER BY created_at DESC LIMIT 100"
-)
-_SEAL_KEYS = "SELECT number, name, public, wrapped, endorsement FROM seal_keys"
 _KEYS_OF = "SELECT key_id FROM person_keys WHERE person = ANY ($1::text[]) AND wrapped IS NULL"
 _DESTROYED = "SELECT key_id FROM person_keys WHERE destroyed_at >= $1"
 _IN_USE = """
@@ -243,11 +246,22 @@ _IN_USE = """
         EXISTS (SELECT FROM key_encryption_keys WHERE identifier <> ALL ($1::bytea[])) AS lacking
     FROM (SELECT) AS once LEFT JOIN open_keys k ON k.key_id = ANY ($2::uuid[])
 """
-# The key encryption key is noted in the transaction that creates a key under it, after the lock that `add_keys` takes.
+# A key is created only by a process that has every key encryption key in use, once one is noted. The first one of the
+# process is noted in the transaction that creates a key under it, after the lock that `add_keys` takes.
 _GET_OR_CREATE = """
-    WITH found AS MATERIALIZED (SELECT * FROM add_keys($1::uuid[], $2::text[], $3::text[], $4::bytea[])),
+    WITH wanted AS (
+            SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bytea[]) AS w (id, person, scope, secret)),
+        allowed AS MATERIALIZED (
+            SELECT coalesce(bool_and(identifier = ANY ($5::bytea[])), false) AS so FROM key_encryption_keys),
+        asked AS MATERIALIZED (
+            SELECT coalesce(array_agg(id), '{}') AS ids, coalesce(array_agg(person), '{}') AS people,
+                coalesce(array_agg(scope), '{}') AS scopes, coalesce(array_agg(secret), '{}') AS secrets
+            FROM wanted w, allowed WHERE so OR EXISTS (
+                SELECT FROM open_keys o
+                WHERE o.person = w.person AND (o.scope = w.scope OR (o.scope = '' AND o.wrapped IS NULL)))),
+        found AS MATERIALIZED (SELECT f.* FROM asked, LATERAL add_keys(ids, people, scopes, secrets) f),
         noted AS (
-            INSERT INTO key_encryption_keys (identifier) SELECT $5::bytea
+            INSERT INTO key_encryption_keys (identifier) SELECT ($5::bytea[])[1]
             WHERE EXISTS (SELECT FROM found WHERE key_id = ANY ($1::uuid[]))
             ON CONFLICT DO NOTHING)
     SELECT * FROM found

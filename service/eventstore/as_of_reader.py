@@ -5,9 +5,7 @@ can be paged.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from datetime import datetime
-
-import msgspec
+from datetime import UTC, datetime
 
 from service.domain.events import Recorded
 from service.domain.streams import (
@@ -20,6 +18,8 @@ from service.domain.streams import (
     user_subject,
 )
 from service.eventstore.event_queries import (
+    EVENTS_BETWEEN,
+    EventFilter,
     EventQueries,
     events_query,
     portions,
@@ -32,23 +32,6 @@ SPAN = 50_000
 """Positions that one query for the events recorded by a user scans; they have no index."""
 
 
-class EventFilter(msgspec.Struct, frozen=True):
-    """Selects events of the log: those of a topic, and those by or about a person. None selects all."""
-
-    topic: str | None = None
-    person: str | None = None
-
-    @property
-    def subject(self) -> str | None:
-        """The subject of events about the person."""
-        return user_subject(self.person) if self.person else None
-
-    @property
-    def streams(self) -> list[str]:
-        """The person's own streams."""
-        return [person_stream(self.person), session_stream(self.person)] if self.person else []
-
-
 class AsOfReader(EventQueries):
     """Reads the log as of a position."""
 
@@ -56,6 +39,12 @@ class AsOfReader(EventQueries):
         """Return the database's time."""
         moment: datetime = await self._value("SELECT clock_timestamp()")
         return moment
+
+    async def is_future(self, time: datetime) -> bool:
+        """Return whether a time is later than now and than every event; the end of the present day (UTC) is not."""
+        now: datetime = await self._value(_NOW)
+        today = now.astimezone(UTC).replace(hour=23, minute=59, second=59, microsecond=999_999)
+        return time > now and time != today
 
     async def knows_person(self, user: str) -> bool:
         """Return whether a user has a key, a stream of their own, an event about them in a room, or recorded an event.
@@ -102,6 +91,19 @@ class AsOfReader(EventQueries):
     async def event(self, stream: str, seq: int) -> Recorded | None:
         """Return an event of a stream, None if the stream has no such event."""
         return next(iter(await self._read(_EVENT, stream_id(stream), seq)), None)
+
+    async def last_upto(self, stream: str, seq: int) -> Recorded | None:
+        """Return the last event of a stream up to a seq, None if there is none."""
+        return next(iter(await self._read(_LAST_UPTO, stream_id(stream), seq)), None)
+
+    async def first_missing(self, stream: str, after: int, head: int) -> int | None:
+        """Return the smallest seq with `after` < seq <= `head` whose event is not stored, None if all are."""
+        for start in range(after, head, SPAN):
+            end = min(start + SPAN, head)
+            rows = await self._fetch(_FIRST_MISSING, stream_id(stream), start, end)
+            if rows:
+                return int(rows[0]["seq"])
+        return None
 
     async def about_room(self, room: str, seq: int) -> list[Recorded]:
         """Return the events up to a seq from which a room's state is folded: those about its settings and members."""
@@ -153,10 +155,20 @@ class AsOfReader(EventQueries):
 
     async def events_between(self, after: int, upto: int, which: EventFilter, limit: int) -> list[Recorded]:
         """Return the first `limit` events of the whole log with `after` < position <= `upto`, by position."""
-        streams = [stream_id(stream) for stream in which.streams]
-        return await self._read(
-            _EVENTS_BETWEEN, after, upto, which.topic, which.person, which.subject, streams, limit
-        )
+        return await self._read(EVENTS_BETWEEN, after, upto, limit, *which.arguments())
+
+    async def recorded_by(self, user: str, places: Iterable[tuple[str, int]]) -> set[tuple[str, int]]:
+        """Return those places (stream and seq) whose event a user recorded."""
+        keys = {(stream_id(stream), seq): stream for stream, seq in places}
+        ids, seqs = [key for key, _ in keys], [seq for _, seq in keys]
+        rows = await self._fetch(_RECORDED_BY, ids, seqs, user)
+        return {(row["stream"], row["originator_version"]) for row in rows}
+
+    async def first_about(self, places: Iterable[tuple[str, str]], topic: str) -> list[Recorded]:
+        """Return the events of a topic about the subjects in their streams, of places (stream and subject)."""
+        wanted = list(places)
+        ids, subjects = [stream_id(stream) for stream, _ in wanted], [subject for _, subject in wanted]
+        return await self._read(_FIRST_ABOUT, ids, subjects, topic)
 
 
 async def _greatest(most: int, holds: Callable[[int], Awaitable[bool]]) -> int:
@@ -174,6 +186,10 @@ async def _greatest(most: int, holds: Callable[[int], Awaitable[bool]]) -> int:
     return low
 
 
+_NOW = """
+    SELECT greatest(clock_timestamp(), (
+        SELECT recorded_at FROM stored_events ORDER BY notification_id DESC LIMIT 1))
+"""
 # The condition on both columns is that of the index `stored_events_members_idx`.
 _OF_MEMBERS = "starts_with(stream, 'room:') AND starts_with(subject, 'user:')"
 _KNOWN = f"""
@@ -201,6 +217,16 @@ _POSITION = """
     ORDER BY originator_version LIMIT 1
 """
 _EVENT = f"{ROWS} WHERE e.originator_id = $1 AND e.originator_version = $2"
+_LAST_UPTO = f"""{ROWS}
+    WHERE e.originator_id = $1 AND e.originator_version <= $2 ORDER BY e.originator_version DESC LIMIT 1
+"""
+_FIRST_MISSING = """
+    SELECT wanted.seq FROM generate_series($2::bigint + 1, $3::bigint) AS wanted (seq)
+        LEFT JOIN (
+            SELECT originator_version AS seq FROM stored_events
+            WHERE originator_id = $1 AND originator_version > $2 AND originator_version <= $3) stored USING (seq)
+    WHERE stored.seq IS NULL ORDER BY 1 LIMIT 1
+"""
 _ABOUT_ROOM = f"""{ROWS}
     WHERE e.originator_id = $1 AND e.originator_version <= $2
         AND (e.subject = 'settings' OR (e.subject >= 'user:' AND e.subject < 'user;'))
@@ -240,11 +266,18 @@ _NEWEST_BY = f"""{ROWS}
     WHERE e.originator_id = $1 AND e.subject = $2 AND e.recorded_by = $3
     ORDER BY e.originator_version DESC LIMIT 1
 """
-_EVENTS_BETWEEN = f"""{ROWS}
-    WHERE e.notification_id > $1 AND e.notification_id <= $2 AND ($3::text IS NULL OR e.topic = $3)
-        AND ($4::text IS NULL OR e.recorded_by = $4 OR e.subject = $5 OR e.originator_id = ANY ($6::uuid[]))
-    ORDER BY e.notification_id LIMIT $7
+_RECORDED_BY = """
+    SELECT stream, originator_version
+    FROM unnest($1::uuid[], $2::bigint[]) AS wanted (originator_id, originator_version)
+        JOIN stored_events USING (originator_id, originator_version)
+    WHERE recorded_by = $3
 """
+_FIRST_ABOUT = f"""
+    SELECT {ROW}
+    FROM unnest($1::uuid[], $2::text[]) AS wanted (id, about)
+        JOIN readable_events e ON e.originator_id = wanted.id AND e.subject = wanted.about AND e.topic = $3
+        LEFT JOIN open_keys k USING (key_id)
+"""  # noqa: S608 - constants
 _LAST_OF_EACH_TOPIC = f"""
     SELECT {ROW}
     FROM unnest($1::uuid[]) AS wanted (id) CROSS JOIN unnest($2::text[]) AS kind (topic)

@@ -1,14 +1,38 @@
 """Runs queries on the log and decodes their rows.
 
-Every read goes to the primary and has a deadline.
+Every read goes to the primary and has a deadline. `EventFilter` selects the events of a read of the whole log.
 """
 
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from service.domain.events import Recorded
-from service.domain.streams import stream_id
-from service.eventstore.serializer import ROW, EventSerializer
+import msgspec
+
+from service.domain.events import (
+    AuditRead,
+    KeyReplaced,
+    MessageDeleted,
+    MessageEdited,
+    MessagePinned,
+    MessageReported,
+    MessageUnpinned,
+    ReactionAdded,
+    ReactionRemoved,
+    Recorded,
+    ReportResolved,
+    SessionClosed,
+)
+from service.domain.streams import (
+    person_stream,
+    reader_stream,
+    report_stream,
+    room_stream,
+    room_subject,
+    session_stream,
+    stream_id,
+    user_subject,
+)
+from service.eventstore.serializer import ROW, ROWS, EventSerializer
 from service.runtime.database_retry import retry_read
 
 if TYPE_CHECKING:
@@ -20,6 +44,53 @@ DEADLINE = 5.0
 
 MAX_REACTIONS = 2_000
 """Events of reactions that one query reads, unless a single message has more."""
+
+
+NAMING_A_PERSON = [
+    event.TOPIC
+    for event in (
+        *(AuditRead, MessageReported, ReportResolved, MessageEdited, MessageDeleted),
+        *(ReactionAdded, ReactionRemoved, MessagePinned, MessageUnpinned),
+    )
+]
+"""The topics of events that may concern a person by a field, or by the message that they are about."""
+
+NAMING_A_ROOM = [SessionClosed.TOPIC, KeyReplaced.TOPIC]
+"""The topics of events that may concern a room by a field only."""
+
+
+class EventFilter(msgspec.Struct, frozen=True):
+    """Selects events of the log: those of a topic, by or about a person, of or about a room. None selects all.
+
+    With `fields` it also selects all events of `NAMING_A_PERSON` and `NAMING_A_ROOM`; the caller has to look at them.
+    """
+
+    topic: str | None = None
+    person: str | None = None
+    room: str | None = None
+    fields: bool = False
+
+    @property
+    def subject(self) -> str | None:
+        """The subject of events about the person."""
+        return user_subject(self.person) if self.person else None
+
+    @property
+    def streams(self) -> list[str]:
+        """The person's own streams."""
+        return [person_stream(self.person), session_stream(self.person)] if self.person else []
+
+    def arguments(self) -> tuple[Any, ...]:
+        """Return the parameters of `EVENTS_BETWEEN` from $4 on."""
+        own = [stream_id(stream) for stream in self.streams]
+        by_room = self.room or ""
+        streams = [stream_id(room_stream(by_room)), stream_id(report_stream(by_room))]
+        return (
+            self.topic,
+            *(self.person, self.subject, own, NAMING_A_PERSON if self.fields else []),
+            *(self.room, streams, reader_stream(by_room, ""), room_subject(by_room)),
+            NAMING_A_ROOM if self.fields else [],
+        )
 
 
 class EventQueries:
@@ -111,3 +182,11 @@ def reactions_query(stream: str, messages: str) -> str:
 
 
 _HEAD = "SELECT coalesce(max(originator_version), 0) FROM stored_events WHERE originator_id = $1"
+EVENTS_BETWEEN = f"""{ROWS}
+    WHERE e.notification_id > $1 AND e.notification_id <= $2 AND ($4::text IS NULL OR e.topic = $4)
+        AND ($5::text IS NULL OR e.recorded_by = $5 OR e.subject = $6 OR e.originator_id = ANY ($7::uuid[])
+            OR e.topic = ANY ($8::text[]))
+        AND ($9::text IS NULL OR e.originator_id = ANY ($10::uuid[]) OR starts_with(e.stream, $11)
+            OR e.subject = $12 OR e.topic = ANY ($13::text[]))
+    ORDER BY e.notification_id LIMIT $3
+"""

@@ -278,7 +278,7 @@ class _Builder:
             readiness=storage.readiness, sessions=live.sessions, counters=self.counters, receiving=self.receiving,
             appender=live.appender, pools={"log": storage.pool, "reads": storage.read_pool}, lease=live.lease,
             session_log=live.session_log, hub=live.hub, relay=live.relay, lag=lag,
-            damaged=storage.serializer.damaged, log_budget=self.application.log_budget,
+            damaged=storage.serializer.damaged, log_budget=self.application.log_budget, sockets=live.sockets,
         )  # fmt: skip
 
 

@@ -24,6 +24,7 @@ from service.gateway.engineio import FRAME, PACKET
 from service.gateway.native.endpoint import NATIVE, native_frame
 from service.gateway.notices.memberships import MembershipNotifier
 from service.gateway.session.registry import SessionRegistry
+from service.gateway.transport.io_uring import direct_sockets
 from service.gateway.websocket.frames import text_frame
 from service.node.pipeline import after_commit, close_misinformed
 from service.node.storage import Storage
@@ -70,7 +71,8 @@ async def build_live(
     relay = await stack.enter_async_context(await _relay(settings, storage, bus))
     sessions = SessionRegistry(settings.max_connections)
     people = UserCache(storage.reader)
-    sockets = DirectSockets()
+    sockets = direct_sockets(settings.uring)
+    stack.callback(sockets.close)
     hub = Hub(
         storage.reader, people, ENCODERS, CONCATENABLE, sockets, storage.clock.now,
         ring_bytes=settings.ring_bytes,

@@ -21,6 +21,7 @@ from service.gateway.transport.receive_budget import ReceiveBudget
 from service.node.projection_lag import Lag
 from service.observability.exposition import Sheet
 from service.realtime.hub import Hub
+from service.runtime.direct_sockets import DirectSockets
 
 DOORS = ("native", "socketio")
 
@@ -42,6 +43,7 @@ class NodeMetrics:
     lag: Lag
     damaged: Damaged
     log_budget: LogBudget
+    sockets: DirectSockets
 
     def write(self, sheet: Sheet) -> None:
         """Write all metrics; see `Source`."""
@@ -106,6 +108,7 @@ class NodeMetrics:
         sheet.put("onrecord_deliveries_total", self.hub.deliveries)
         sheet.put("onrecord_delivery_delay_seconds", self.hub.delays)
         sheet.put("onrecord_rooms", len(self.hub.feeds.by_room))
+        sheet.put("onrecord_uring", self.sockets.by_ring)
         sheet.put("onrecord_ring_bytes", self.hub.rings.held)
         sheet.put("onrecord_gap_reads_total", self.hub.feeds.repairs.reads)
 

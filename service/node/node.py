@@ -54,6 +54,7 @@ async def node(
 
     Raises:
         SchemaOutdated, UnsafeDurability: the database answers and is not fit to serve.
+        KeyEncryptionKeyMissing, PrivilegesMissing: this node lacks a key of the log, or its login a privilege.
         asyncpg.PostgresError: the database refuses the login, or does not exist.
     """
     async with AsyncExitStack() as stack:

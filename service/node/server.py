@@ -12,7 +12,7 @@ import uvicorn
 from starlette.middleware import Middleware
 
 from service.config.settings import Settings
-from service.gateway.http.protocol import TimedHttpProtocol, http_class
+from service.gateway.http.first_request import FirstRequest, http_class
 from service.gateway.http.request import MAX_BODY
 from service.gateway.native.endpoint import PATH as NATIVE_PATH
 from service.gateway.session.drain import drain
@@ -23,7 +23,7 @@ from service.node.cross_origin import CrossOrigin
 from service.node.gateway import Gateway
 from service.node.node import Node, node
 from service.node.traces import traced
-from service.observability.endpoint import EVERYWHERE, is_public, metrics_server
+from service.observability.endpoint import EVERYWHERE, is_public, metrics_server, not_listening
 
 GC_THRESHOLDS = (2_000, 4, 600)
 """New objects per young collection, young ones per middle one, middle ones per full one (`gc.set_threshold`)."""
@@ -34,7 +34,7 @@ MIN_REQUEST_TIMEOUT = 0.2
 log = logging.getLogger("onrecord.app")
 
 
-def http_of(gateway: Gateway) -> type[TimedHttpProtocol]:
+def http_of(gateway: Gateway) -> type[FirstRequest]:
     """Return the class of a node's HTTP connections."""
     return http_class(
         cut=gateway.counters.requests,
@@ -93,9 +93,31 @@ class Server(uvicorn.Server):
             for number, handler in before.items():
                 signal.signal(number, handler)
 
+    async def serve(self, sockets: Any = None) -> None:
+        """Serve until it is stopped.
+
+        Raises:
+            KeyEncryptionKeyMissing, PrivilegesMissing: the log has become available, and this node lacks a key of it,
+                or its login a privilege.
+        """
+        await super().serve(sockets)
+        if self._gateway.readiness.wrong is not None:
+            raise self._gateway.readiness.wrong
+
+    async def on_tick(self, counter: int) -> bool:
+        """Return whether to stop."""
+        return await super().on_tick(counter) or self._gateway.readiness.wrong is not None
+
     async def startup(self, sockets: Any = None) -> None:
-        """Listen, then call `ready`."""
-        await super().startup(sockets)
+        """Listen, then call `ready`.
+
+        Raises:
+            SettingsInvalid: the port is not free; uvicorn logs why, and would end the process without its cleanup.
+        """
+        try:
+            await super().startup(sockets)
+        except (OSError, SystemExit) as problem:
+            raise not_listening(self.config.host, self.config.port, "ONRECORD_PORT") from problem
         # Objects that exist by now live as long as the process. Freezing them keeps them out of collections, and full
         # collections, which stop the process for their duration, become rare.
         gc.collect()

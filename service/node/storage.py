@@ -50,6 +50,7 @@ async def build_storage(settings: Settings, stack: AsyncExitStack) -> Storage:
 
     Raises:
         SchemaOutdated, UnsafeDurability: the database answers and is not fit to serve.
+        KeyEncryptionKeyMissing, PrivilegesMissing: this node lacks a key of the log, or its login a privilege.
         asyncpg.PostgresError: the database refuses the login, or does not exist.
         NoSession: the address that is set for sessions leads to a pooler in transaction mode.
     """
@@ -62,11 +63,15 @@ async def build_storage(settings: Settings, stack: AsyncExitStack) -> Storage:
     probe = Probe(log.connect)
     stack.push_async_callback(probe.close)
     clock = ServerClock(pool, deadline)
+    keys = KeyRing(settings.key_encryption_key, deadline)
     readiness = Readiness(
-        pool, deadline, allow_unsafe=settings.allow_unsafe_durability, on_new_epoch=clock.invalidate
+        pool,
+        deadline,
+        allow_unsafe=settings.allow_unsafe_durability,
+        require_keys=keys.require_all,
+        on_new_epoch=clock.invalidate,
     )
     await readiness.begin()
-    keys = KeyRing(settings.key_encryption_key, deadline)
     serializer = EventSerializer(keys)
     return Storage(
         connector=log,

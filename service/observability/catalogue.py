@@ -86,6 +86,7 @@ CATALOGUE: dict[str, Metric] = {
     "onrecord_deliveries_total": Metric("counter", "events written to clients, counted for each client"),
     "onrecord_delivery_delay_seconds": Metric("histogram", "from an event's commit until this node wrote it"),
     "onrecord_rooms": Metric("gauge", "rooms in memory"),
+    "onrecord_uring": Metric("gauge", "1 if one system call writes an event to many connections (io_uring)"),
     "onrecord_ring_bytes": Metric("gauge", "memory held by the latest events of the rooms in memory"),
     "onrecord_gap_reads_total": Metric(
         "counter", "reads of the log for events that did not arrive over the bus"

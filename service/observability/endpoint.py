@@ -20,6 +20,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from service.config.environment import SettingsInvalid
 from service.config.settings import Settings
 from service.observability.exposition import Exposition
 from service.runtime.token_bucket import LineLimit
@@ -78,7 +79,7 @@ async def metrics_server(
     application of routes, so that errors look the same.
 
     Raises:
-        OSError: the port is not free.
+        SettingsInvalid: the port is not free.
     """
     if not settings.metrics_port:
         yield
@@ -98,7 +99,10 @@ async def metrics_server(
         )
     )
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listener = socket.create_server((settings.host, settings.metrics_port), family=family)
+    try:
+        listener = socket.create_server((settings.host, settings.metrics_port), family=family)
+    except OSError as problem:
+        raise not_listening(settings.host, settings.metrics_port, "ONRECORD_METRICS_PORT") from problem
     serving = asyncio.create_task(server.serve([listener]))
     try:
         yield
@@ -106,6 +110,11 @@ async def metrics_server(
         server.should_exit = server.force_exit = True
         await serving
         listener.close()
+
+
+def not_listening(host: str, port: int, setting: str) -> SettingsInvalid:
+    """Return the error of a port that another process took after the settings were checked."""
+    return SettingsInvalid([f"OnRecord cannot listen on {host} port {port}: choose another with {setting}."])
 
 
 def is_public(settings: Settings) -> bool:

@@ -21,6 +21,7 @@ import redis
 
 from service.config.settings import Settings
 from service.errors import OnRecordError
+from service.observability.line_handler import LineHandler
 from service.observability.redaction import redacted, redacted_text
 
 OURS = "onrecord"
@@ -113,7 +114,7 @@ class PlainText(logging.Formatter):
 
 def configure(settings: Settings, *, plain: bool) -> None:
     """Log all records to stderr, as plain text or as JSON lines; the latter includes an uncaught exception."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = LineHandler(sys.stderr)
     handler.setFormatter(PlainText() if plain else JsonLines(settings.node))
     handler.addFilter(Limit())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)

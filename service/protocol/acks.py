@@ -2,15 +2,25 @@
 
 The handlers build these structs, and the contract's documents are generated from them, so both agree. On the wire
 `type` and `ref` precede an ack's fields (`service.protocol.native.encode_ack`); an HTTP read answers with the fields
-alone. All fields of an ack are always present, but `dropped` and `unknown`, which are left out when they are empty.
+alone. All fields of an ack are always present, but `dropped`, `unknown`, `invited` and `successor`, which are left out
+when they are empty.
 """
 
 from typing import Any, Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from service.protocol import commands
-from service.protocol.events import Invitation, MemberEntry, Message, PinnedMessage, PublicRoom, RoomSummary
+from service.protocol.events import (
+    Invitation,
+    InvitedEntry,
+    MemberEntry,
+    Message,
+    PinnedMessage,
+    PublicRoom,
+    RoomSummary,
+)
 from service.protocol.reports import Report
 
 
@@ -77,11 +87,17 @@ class RoomDirectoryAck(Ack, frozen=True, kw_only=True, rename="camel"):
     next: str | None
 
 
-class RoomMembersAck(Ack, frozen=True, kw_only=True, rename="camel"):
-    """A page of members, by user id."""
+class RoomMembersAck(Ack, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """A page of members, by user id.
+
+    The first page has in `invited` the first 200 users whose invitation is open, by user id. `successor` is the member
+    who becomes the owner if the asker leaves, who is the last owner.
+    """
 
     members: list[MemberEntry]
     has_more: bool
+    invited: tuple[InvitedEntry, ...] = ()
+    successor: str | UnsetType = UNSET
 
 
 class MessageHistoryAck(Ack, frozen=True, kw_only=True, rename="camel"):
@@ -170,6 +186,8 @@ def ack_of(command: type[commands.Frame]) -> type[Ack]:
 
 
 def ack_fields(ack: Ack) -> dict[str, Any]:
-    """Return an ack's fields under their wire names, without an empty `dropped` or `unknown`; values are unchanged."""
+    """Return an ack's fields under their wire names, without those that are empty or unset; values are unchanged."""
     names = zip(ack.__struct_encode_fields__, ack.__struct_fields__, strict=True)
-    return {name: value for name, field in names if (value := getattr(ack, field)) != ()}
+    return {
+        name: value for name, field in names if (value := getattr(ack, field)) != () and value is not UNSET
+    }

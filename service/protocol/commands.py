@@ -13,7 +13,7 @@ from msgspec import Meta
 from service.domain.content.names import MAX_ROOM_NAME, MAX_TOPIC
 from service.domain.content.reactions import is_reaction
 from service.domain.events import Outcome, Role, Visibility
-from service.protocol.forms import Form, form
+from service.protocol.forms import FORMS, Form, form
 
 PROTOCOL = 1
 """The version of the wire contract."""
@@ -69,7 +69,12 @@ Reason = Annotated[str, Meta(min_length=1, max_length=500)]
 Emoji = Annotated[
     str,
     form(
-        EMOJI, Form("a reaction", "one emoji, or a shortcode between colons", "\N{THUMBS UP SIGN} or :wave:")
+        EMOJI,
+        Form(
+            "a reaction",
+            "one emoji, or a shortcode of a-z, 0-9, _, + and - between colons",
+            "\N{THUMBS UP SIGN} or :wave:",
+        ),
     ),
 ]
 ReportId = Annotated[
@@ -350,9 +355,7 @@ class MessageReact(MessageFrame, frozen=True, kw_only=True, rename="camel", forb
     def __post_init__(self) -> None:
         """Refuse a text that is neither an emoji nor a shortcode."""
         if not is_reaction(self.emoji):
-            raise ValueError(
-                "Expected one emoji, or a shortcode of a-z, 0-9, _, + and - such as :party_parrot: - at `$.emoji`"
-            )
+            raise ValueError(f"{FORMS[EMOJI].problem(self.emoji)} - at `$.emoji`")
 
 
 class MessageUnreact(MessageFrame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):

@@ -235,12 +235,21 @@ class MemberEntry(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     muted_until: str | UnsetType = UNSET
 
 
+class InvitedEntry(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A user who may join a room, and the author of the invitation."""
+
+    user_id: str
+    name: str
+    by: str
+
+
 class Members(Outgoing, frozen=True, kw_only=True, tag="room:members"):
-    """A page of members, by user id."""
+    """A page of members, by user id; the first one has the first 200 users whose invitation is open, if any."""
 
     room_id: str
     members: list[MemberEntry]
     has_more: bool
+    invited: tuple[InvitedEntry, ...] | UnsetType = UNSET
 
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

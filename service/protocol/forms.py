@@ -7,7 +7,7 @@
 import ast
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 import msgspec
@@ -30,6 +30,10 @@ _UNKNOWN = re.compile(
 )
 _TIME = re.compile(
     r"(?:Invalid RFC3339 encoded datetime|Expected `datetime.*) - at `\$(?P<path>[^`]*)`", re.DOTALL
+)
+_MISSING = re.compile(r"Object missing required field `(?P<name>\w+)`(?: - at `\$(?P<path>[^`]*)`)?")
+_BOUND = re.compile(
+    r"Expected `(?P<kind>str|array|int)` (?:of length )?(?P<sign>[<>]=) (?P<bound>-?\d+) - at `\$(?P<path>[^`]*)`"
 )
 _STEP = re.compile(r"\.(\w+)|\[(\d+)\]")
 
@@ -63,13 +67,9 @@ def form(pattern: str, words: Form, **limits: Any) -> Meta:
 
 def problem_of(error: msgspec.ValidationError, value: object, schema: type[msgspec.Struct]) -> str:
     """Return an error of msgspec about a `value` as a sentence for clients, with the JSON path."""
-    if (invalid := _CHOICE.fullmatch(str(error))) is not None:
-        return f"'{shown(invalid['sent'])}' is none of {_choices(schema, invalid['name'])} - at '$.{invalid['name']}'"
-    if (unknown := _UNKNOWN.fullmatch(str(error))) is not None:
-        return _unknown_field(unknown["name"], unknown["path"] or "", schema)
-    if (wrong := _TIME.fullmatch(str(error))) is not None:
-        path = wrong["path"]
-        return f"{TIME.problem(_text(_at(value, path)))} - at '${path}'"
+    for pattern, words in _WORDS:
+        if (match := pattern.fullmatch(str(error))) is not None:
+            return words(match, value, schema)
     found = _MISMATCH.match(str(error))
     if found is None:
         return str(error).replace("`", "'")
@@ -87,11 +87,70 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     return bare[near[0]] if near else None
 
 
-def _unknown_field(name: str, path: str, schema: type[msgspec.Struct]) -> str:
+def _unknown_choice(match: re.Match[str], _value: Any, schema: type[msgspec.Struct]) -> str:
+    name = match["name"]
+    return f"'{shown(match['sent'])}' is none of {_choices(schema, name)} - at '$.{name}'"
+
+
+def _unknown_field(match: re.Match[str], _value: Any, schema: type[msgspec.Struct]) -> str:
     """Return what is wrong with a field that the schema, or an object in it, does not have."""
+    name, path = match["name"], match["path"] or ""
     near = None if path else nearest(name, schema.__struct_encode_fields__)
     advice = f"; did you mean {near}?" if near else ""
     return f"Object contains unknown field '{shown(name)}'{advice} - at '${path}.{shown(name)}'"
+
+
+def _wrong_time(match: re.Match[str], value: Any, _schema: type[msgspec.Struct]) -> str:
+    return f"{TIME.problem(_text(_at(value, match['path'])))} - at '${match['path']}'"
+
+
+def _missing_field(match: re.Match[str], _value: Any, schema: type[msgspec.Struct]) -> str:
+    """Return that a field is missing, with an example of it unless it belongs to an object within the frame."""
+    name, path = match["name"], match["path"] or ""
+    example = "" if path else f', such as "{name}": {_example(_type_of(schema, name))}'
+    return f"Object missing required field '{name}'{example} - at '${path}.{name}'"
+
+
+def _beyond(match: re.Match[str], value: Any, _schema: type[msgspec.Struct]) -> str:
+    """Return that a value is beyond a bound of its length or, for a number, of its size."""
+    sent, most = _at(value, match["path"]), match["sign"] == "<="
+    limit = f"the {'most' if most else 'least'} is {match['bound']} - at '${match['path']}'"
+    if match["kind"] == "int":
+        return f"{shown(str(sent))} is too {'large' if most else 'small'}: {limit}"
+    unit = "characters" if match["kind"] == "str" else "entries"
+    return f"{len(sent)} {unit} are too {'many' if most else 'few'}: {limit}"
+
+
+_WORDS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str], Any, type[msgspec.Struct]], str]], ...] = (
+    (_CHOICE, _unknown_choice),
+    (_UNKNOWN, _unknown_field),
+    (_TIME, _wrong_time),
+    (_MISSING, _missing_field),
+    (_BOUND, _beyond),
+)
+"""The words for errors of msgspec, by the form of its message."""
+
+
+def _type_of(schema: type[msgspec.Struct], name: str) -> msgspec.inspect.Type:
+    (field,) = (field for field in msgspec.structs.fields(schema) if field.encode_name == name)
+    return msgspec.inspect.type_info(field.type)
+
+
+def _example(kind: msgspec.inspect.Type) -> str:
+    """Return a value of a type, as JSON."""
+    match kind:
+        case msgspec.inspect.Metadata(type=inner):
+            return _example(inner)
+        case msgspec.inspect.StrType(pattern=str(pattern)) if pattern in FORMS:
+            return f'"{FORMS[pattern].example.split(" or ")[0]}"'
+        case msgspec.inspect.LiteralType(values=values):
+            return f'"{values[0]}"'
+        case msgspec.inspect.IntType() | msgspec.inspect.FloatType():
+            return "1"
+        case msgspec.inspect.BoolType():
+            return "true"
+        case _:
+            return '"..."'
 
 
 def _choices(schema: type[msgspec.Struct], name: str) -> str:

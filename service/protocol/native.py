@@ -11,12 +11,20 @@ from typing import Any
 
 import msgspec
 
-from service.errors import Malformed, MisspeltType, OnRecordError, RefRequired, UnknownType
+from service.errors import (
+    ConnectedAlready,
+    Malformed,
+    MisspeltType,
+    NoType,
+    OnRecordError,
+    RefRequired,
+    UnknownType,
+)
 from service.protocol.acks import Ack, ack_fields
 from service.protocol.close_codes import Violation
 from service.protocol.commands import COMMANDS, MOST_MENTIONS, REF, Connect, Frame, MessageSend
 from service.protocol.events import Outgoing
-from service.protocol.forms import nearest, problem_of
+from service.protocol.forms import MAX_SHOWN, nearest, problem_of, shown
 from service.protocol.strict_json import Duplicate, NotJson, check_strings, parse_json, shortened
 
 
@@ -102,7 +110,7 @@ def decode(text: str, value: dict[str, Any]) -> Frame:
     kind = value.get("type")
     schema = COMMANDS.get(kind) if isinstance(kind, str) else None
     if schema is None:
-        raise _unknown_type(kind)
+        raise _unknown_type(value)
     frame = _convert(text, value, schema)
     if schema.RECORDED and frame.ref is None:
         raise RefRequired
@@ -130,11 +138,29 @@ def plain_post(text: str) -> MessageSend | None:
     return frame
 
 
-def _unknown_type(kind: object) -> UnknownType:
-    if not (isinstance(kind, str) and len(kind) <= 64 and kind.isprintable()):  # noqa: PLR2004
-        return UnknownType(type="that")
+def _unknown_type(value: dict[str, Any]) -> UnknownType:
+    if "type" not in value:
+        return NoType(type="No type")
+    kind = value["type"]
+    if kind == Connect.TYPE:
+        return ConnectedAlready(type=kind)
+    if not (isinstance(kind, str) and 0 < len(kind) <= 64 and kind.isprintable()):  # noqa: PLR2004
+        return NoType(type=_shown(kind))
     near = nearest(kind, COMMANDS)
     return UnknownType(type=kind) if near is None else MisspeltType(type=kind, near=near)
+
+
+def _shown(kind: object) -> str:
+    """Return a value that is not the name of a command, as a part of a sentence."""
+    match kind:
+        case str():
+            return f"'{shown(kind)}'"
+        case list():
+            return "An array"
+        case dict():
+            return "An object"
+        case _:
+            return msgspec.json.encode(kind).decode()[:MAX_SHOWN]
 
 
 def decode_connect(text: str, value: dict[str, Any]) -> Connect:

@@ -51,6 +51,23 @@ def problem_fields(error: OnRecordError) -> dict[str, Any]:
     return {**plain_problem(status_of(error)), "detail": fields.pop("message"), **fields}
 
 
+_OF_STATUS = {
+    404: ("not_found", "There is nothing at this address."),
+    405: ("method_not_allowed", "This address takes other methods, which the header Allow names."),
+    413: ("body_too_large", "The body of the request is too large."),
+    426: ("upgrade_required", "This address is for WebSockets; connect with a WebSocket client."),
+}
+"""The codes of requests that no operation answers: these exist over HTTP only."""
+
+
+def status_problem(status: int) -> dict[str, Any]:
+    """Return the problem document of a request that no operation answers, by its status."""
+    if status not in _OF_STATUS:
+        return plain_problem(status)
+    code, detail = _OF_STATUS[status]
+    return {**plain_problem(status), "detail": detail, "code": code, "retryable": False}
+
+
 def plain_problem(status: int) -> dict[str, Any]:
     """Return the problem document of a status without further detail."""
     return {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status}

@@ -53,10 +53,7 @@ def parse_json(text: str, max_depth: int = MAX_DEPTH) -> Any:
         raise NotJson("too many objects and arrays")
     try:
         # Python's own parsing of integers is far cheaper, and equivalent if no number is long.
-        integer = _integer if _LONG_NUMBER.search(text) else None
-        value = json.loads(
-            text, object_pairs_hook=_object, parse_constant=_refuse_constant, parse_int=integer
-        )
+        value = (_with_long_numbers if _LONG_NUMBER.search(text) else _decoder).decode(text)
     except (ValueError, RecursionError) as error:
         raise NotJson("not JSON") from error
     # Only a text with that many brackets can be that deep, so an ordinary frame is not walked at all.
@@ -173,3 +170,9 @@ def _depth(value: object) -> int:
             for item in (container.values() if isinstance(container, dict) else container)
         ]
     return depth
+
+
+_decoder = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_refuse_constant)
+_with_long_numbers = json.JSONDecoder(
+    object_pairs_hook=_object, parse_constant=_refuse_constant, parse_int=_integer
+)

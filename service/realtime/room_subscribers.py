@@ -15,10 +15,7 @@ from itertools import chain
 
 from service.realtime.encoded_event import CoalescedFrames, EncodedEvent, WriteBatch
 from service.realtime.subscriber import DeliveredRange, Subscriber
-from service.runtime.direct_sockets import NOWHERE, DirectSockets
-
-CHUNK = 32
-"""Writes between two checks of the time slice."""
+from service.runtime.direct_sockets import NOWHERE, DirectSockets, Unwritten
 
 
 class RoomSubscribers:
@@ -44,6 +41,9 @@ class RoomSubscribers:
         self._frames = CoalescedFrames([], None)
         self._targets = array("i")
         self._next_slot = 0
+        self._unwritten: list[
+            Unwritten
+        ] = []  # slots before `_next_slot` that have not received the whole batch
         self._late_targets: list[Subscriber] = []
         self._writing: DeliveredRange | None = None
 
@@ -126,7 +126,9 @@ class RoomSubscribers:
     def _last_delivered(self, delivered: DeliveredRange) -> int:
         if delivered.slot is None or delivered is self._writing:
             return delivered.delivered_up_to
-        return self._batch.last if self._batch and delivered.slot < self._next_slot else self._head
+        if self._batch is None or delivered.slot >= self._next_slot:
+            return self._head
+        return self._head if any(slot == delivered.slot for slot, _ in self._unwritten) else self._batch.last
 
     def _begin(self, batch: WriteBatch) -> None:
         self._batch = batch
@@ -144,30 +146,23 @@ class RoomSubscribers:
 
     def _write_slots(self, out_of_time: Callable[[], bool]) -> bool:
         """Write to the subscribers that have a slot; return whether all are written."""
-        targets = self._targets
-        while self._next_slot < len(targets):
-            end = min(self._next_slot + CHUNK, len(targets))
-            self._write_chunk(self._next_slot, end)
-            self._next_slot = end
+        while self._unwritten or self._next_slot < len(self._targets):
+            self._write_chunk()
             if out_of_time():
                 break
-        return self._next_slot >= len(targets)
+        return not self._unwritten and self._next_slot >= len(self._targets)
 
-    def _write_chunk(self, start: int, end: int) -> None:
-        """Write to a range of slots. The loop runs once per delivery, and touches as few objects as possible."""
-        sockets, targets, frame = self._sockets, self._targets, self._frames.joined
-        size = len(frame)
-        for slot in range(start, end):
-            taken = 0
-            if (send := sockets[targets[slot]]) is not None:
-                try:
-                    taken = send(frame)
-                except OSError:
-                    taken = 0  # the send buffer is full, or the socket is broken, which its transport detects
-                if taken == size:
-                    continue
+    def _write_chunk(self) -> None:
+        """Write to the next slots: first to their sockets, then by transport to those that did not accept all."""
+        frame = self._frames.joined
+        if not self._unwritten:
+            start = self._next_slot
+            self._next_slot = min(start + self._sockets.chunk, len(self._targets))
+            unwritten = self._sockets.write(frame, self._targets[start : self._next_slot])
+            self._unwritten = [(start + position, taken) for position, taken in reversed(unwritten)]
+        while self._unwritten:
+            slot, taken = self._unwritten.pop()
             if (subscriber := self._slots[slot]) is not None:
-                self._next_slot = slot + 1
                 self._write_by_transport(subscriber, frame[taken:] if taken else b"")
 
     def _write_by_transport(self, subscriber: Subscriber, rest: bytes) -> None:

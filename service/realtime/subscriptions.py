@@ -44,6 +44,16 @@ class Subscriptions:
         self._table.start_joining(subscriber, room)
         self._feeds.pin(room)
 
+    def subscribe_at_head(self, subscriber: Subscriber, room: str, after: int | None) -> bool:
+        """Make a registered subscriber live if it lacks no event of a room in memory; return whether it is live."""
+        feed = self._feeds.by_room.get(room)
+        if feed is None or after not in (None, feed.head) or subscriber.turn.locked() or subscriber.closing:
+            return False
+        if self._last_readable(feed, subscriber) is not None:
+            return False
+        self._go_live(subscriber, feed, DeliveredRange(feed.head))
+        return True
+
     async def subscribe(self, subscriber: Subscriber, room: str, after: int | None) -> None:
         """Send a subscriber all events after a seq (None: no past events), then make it live.
 

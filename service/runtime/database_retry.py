@@ -26,8 +26,11 @@ TROUBLE = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.Inter
 """What asyncpg raises if a call fails. `TimeoutError` is an `OSError`."""
 
 # Classes of SQLSTATE after which the same call may succeed: connection lost, rolled back, out of resources, lock not
-# available, operator intervention (PostgreSQL documentation, appendix A).
-_TRANSIENT = ("08", "40", "53", "55", "57")
+# available, operator intervention; and a server that is read-only, as after a failover (PostgreSQL documentation,
+# appendix A).
+_TRANSIENT = ("08", "40", "53", "55", "57", "25006")
+# The server refuses the login, or does not know the database: an operator may have changed a password or a name.
+_REJECTED = ("28", "3D")
 
 log = logging.getLogger("onrecord.log")
 
@@ -35,8 +38,13 @@ log = logging.getLogger("onrecord.log")
 def is_transient(error: BaseException) -> bool:
     """Return whether the same call may succeed later on another connection."""
     if isinstance(error, asyncpg.PostgresError):
-        return str(error.sqlstate or "")[:2] in _TRANSIENT
+        return str(error.sqlstate or "").startswith(_TRANSIENT + _REJECTED)
     return isinstance(error, TROUBLE)
+
+
+def is_rejected(error: BaseException) -> bool:
+    """Return whether the server refuses the login or the database: at a start a wrong setting, later an outage."""
+    return isinstance(error, asyncpg.PostgresError) and str(error.sqlstate or "").startswith(_REJECTED)
 
 
 @contextmanager

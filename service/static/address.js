@@ -17,6 +17,14 @@ export function goToRoom(roomId) {
   if (namedRoom() !== roomId) history.pushState(namedRoom() ? null : FROM_ROOMS, "", `#${roomId}`);
 }
 
+/** The people of the open room get an entry of their own, where they cover it. */
+export function goToPeople() {
+  history.pushState({ people: true }, "");
+}
+
+/** Whether the present entry is that of the people of a room. */
+export const namesPeople = () => history.state?.people === true;
+
 /** Goes to the list of rooms, backwards where one came from there; `went` is called if no `popstate` will follow. */
 export function goToRooms(went) {
   if (history.state?.fromRooms) return history.back();

@@ -3,24 +3,28 @@
  * Its rule: handlers only ask `Chat` to do things; drawing happens in one place, after every change.
  */
 
-import { goToRoom, goToRooms, leaveRoom, namedRoom } from "./address.js";
+import { goToPeople, goToRoom, goToRooms, leaveRoom, namedRoom, namesPeople } from "./address.js";
 import { Chat } from "./chat.js";
 import { Composer } from "./composer.js";
+import { CreateDialog } from "./createdialog.js";
 import { RoomDirectory } from "./directory.js";
 import { $, element } from "./dom.js";
+import { forgetDrafts, keepDrafts, takeDrafts } from "./drafts.js";
+import { leaveQuestion } from "./leaving.js";
 import { labelOf } from "./names.js";
 import { PinsDialog } from "./pins.js";
 import { PeopleField } from "./people.js";
 import { ReadMarks } from "./reading.js";
 import { RoomDialog } from "./roomdialog.js";
 import { currentSession, goToProvider, roomIdFor, signOut } from "./session.js";
+import { mayModerate } from "./state.js";
 import { askToSignIn, beginWith, show } from "./signin.js";
 import { Timeline } from "./timeline.js";
 import { announce, notify, showConnection, Surroundings, titleOf } from "./view.js";
 
 $("not-started").remove();
 
-const DRAFTS = "onrecord.drafts";
+const MOST_PAGES = 30; // that are loaded to show a message
 const WAKE_PAUSE_MS = 1_000;
 
 let chat = null;
@@ -37,6 +41,7 @@ const timeline = new Timeline(
     edit: (message) => composer.edit(message),
     pin: (message) => chat.change(message.pinned ? "unpin" : "pin", message),
     unread: markUnread,
+    report: reportMessage,
     remove: (message) => confirm("Delete this message for everybody?") && chat.change("delete", message),
   },
   () => chat.loadEarlier(),
@@ -49,10 +54,12 @@ const composer = new Composer({
     if (last) composer.edit(last);
   },
   typing: (roomId, begins) => chat?.typing(roomId, begins),
+  people: (text) => chat.membersLike(text),
 });
 const surroundings = new Surroundings({
   open: openRoom,
   join: joinRoom,
+  decline: (roomId) => chat.leave(roomId),
   write: (userId, name) => talkTo(userId, name),
   govern: (kind, userId, fields) => chat.govern(kind, userId, fields),
 });
@@ -68,13 +75,18 @@ const self = () => chat.state.userId;
 const addressee = new PeopleField($("write-user"), find, { self });
 const added = new PeopleField($("create-people"), find, { list: true });
 new PeopleField($("unban-user"), find);
+new CreateDialog({ people: () => peopleOf(added), clear: () => added.clear() }, createRoom);
 new RoomDirectory({
   find: (fields) => chat.connection.send("room:directory", fields),
   isMember: (roomId) => chat.state.rooms.has(roomId),
   open: openRoom,
   join: joinRoom,
 });
-new PinsDialog(() => chat?.room, (roomId, before) => chat?.pins(roomId, before));
+new PinsDialog(() => chat?.room, (roomId, before) => chat?.pins(roomId, before), {
+  show: showMessage,
+  mayUnpin: (room) => !room.archived && (room.visibility === "direct" || mayModerate(room, chat.state.userId)),
+  unpin: async (message) => Boolean(await chat.change("unpin", message)),
+});
 const readMarks = new ReadMarks({
   seen: (roomId, messageId) => chat.showRead(roomId, messageId),
   tell: (roomId, messageId) => chat.tellRead(roomId, messageId),
@@ -109,7 +121,7 @@ function enter() {
   chat.connection.addEventListener("status", ({ detail }) => showStatus(detail));
   $("who").replaceChildren(element("bdi", {}, name));
   $("who").title = userId;
-  restoreDrafts();
+  composer.drafts = takeDrafts();
   show("chat");
   $(namedRoom() ? "room-name" : "rooms-title").focus();
   chat.connection.open();
@@ -120,6 +132,7 @@ function leave(reason) {
   chat = null;
   signOut();
   left.close();
+  forgetDrafts();
   readMarks.stop();
   closeDialogs();
   timeline.clear();
@@ -129,11 +142,10 @@ function leave(reason) {
   askToSignIn({ message: reason });
 }
 
-/** What was written and not sent is still there when somebody comes back from the provider. */
+/** What was written and not sent is still there when somebody comes back from the provider, or after a reload. */
 async function signInAgain() {
   if (currentSession().demo) return leave("");
-  const unsent = [...chat.state.rooms.values()].flatMap(({ roomId, unsent: all }) => all.map(({ content }) => [roomId, content]));
-  sessionStorage.setItem(DRAFTS, JSON.stringify([...composer.drafts, ...unsent]));
+  keepAll();
   try {
     await goToProvider();
   } catch (error) {
@@ -142,13 +154,8 @@ async function signInAgain() {
   }
 }
 
-function restoreDrafts() {
-  const drafts = new Map();
-  for (const [roomId, text] of JSON.parse(sessionStorage.getItem(DRAFTS) ?? "[]")) {
-    drafts.set(roomId, [drafts.get(roomId), text].filter(Boolean).join("\n"));
-  }
-  sessionStorage.removeItem(DRAFTS);
-  composer.drafts = drafts;
+function keepAll() {
+  keepDrafts(composer.drafts, chat.state.rooms.values(), chat.connection.status === "connected");
 }
 
 function showStatus(detail) {
@@ -163,6 +170,21 @@ function showStatus(detail) {
 async function markUnread(message) {
   readMarks.pause(message.roomId);
   if (!(await chat.change("unread", message))) readMarks.resume();
+}
+
+async function reportMessage(message) {
+  const reason = prompt("Why should the moderators look at this message?")?.trim();
+  if (reason && (await chat?.change("report", message, { reason }))) notify("The message was reported to the moderators.");
+}
+
+/** Scrolls to a message, for which earlier ones are loaded if need be. */
+async function showMessage({ roomId, messageId }) {
+  for (let pages = 0; chat?.state.open === roomId && !timeline.show(messageId); pages++) {
+    if (!chat.room.hasMore || pages === MOST_PAGES) return notify("The message is too far back to be shown here.");
+    await chat.loadEarlier();
+    drawNow();
+  }
+  return undefined;
 }
 
 function openRoom(roomId) {
@@ -189,6 +211,7 @@ function followAddress() {
   if (!chat) return;
   closeDialogs();
   notify("");
+  if (covers()) setMembers(namesPeople());
   const named = namedRoom();
   if (named) chat.open(chat.state.rooms.has(named) ? named : null);
   showAddressed();
@@ -209,22 +232,44 @@ function closeDialogs() {
   for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
 }
 
+/** Whether the list of people covers the room, as on a phone. */
+const covers = () => matchMedia("(max-width: 46rem)").matches;
+
+const setMembers = (shown) => $("members-toggle").setAttribute("aria-expanded", String(shown));
+
+/** Where the list covers the room, the browser's back button closes it. */
 function showMembers(shown) {
-  $("members-toggle").setAttribute("aria-expanded", String(shown));
+  if (covers() && shown !== namesPeople()) {
+    if (!shown) return history.back();
+    goToPeople();
+  }
+  setMembers(shown);
   drawNow();
-  $(shown ? "members-close" : "members-toggle").focus();
+  return $(shown ? "members-close" : "members-toggle").focus();
 }
 
 async function joinRoom(roomId) {
   notify("");
-  await chat.join(roomId);
+  await enterRoom(roomId);
+}
+
+/** Makes a room, which then opens; returns {problem} if the server refuses it. */
+async function createRoom(fields) {
+  notify("");
+  const { roomId, problem } = await chat.create(fields);
+  if (problem === undefined) enterRoom(roomId);
+  return { problem };
+}
+
+async function enterRoom(roomId) {
+  await chat?.join(roomId);
   if (chat?.state.open === roomId) showRoom();
 }
 
 /** The same people have one direct room: opening it again finds it. */
 async function talkTo(userId, name) {
-  await chat.create({ name: `${currentSession().name}, ${name}`, visibility: "direct", members: [userId] });
-  if (chat?.room) showRoom();
+  const { problem } = await createRoom({ name: `${currentSession().name}, ${name}`, visibility: "direct", members: [userId] });
+  if (problem) notify(problem);
 }
 
 /** The people named in a field; an id that was confirmed there needs no notice later. */
@@ -272,25 +317,15 @@ onSubmit("write-form", async () => {
   await talkTo(people[0].userId, people[0].name);
 });
 
-onSubmit("create-form", async () => {
-  const people = await peopleOf(added);
-  if (!people || !$("create-dialog").open) return;
-  $("create-dialog").close();
-  const name = $("create-name").value.trim();
-  const members = people.map(({ userId }) => userId);
-  const visibility = $("create-private").checked ? "private" : "public";
-  $("create-form").reset();
-  added.clear();
-  await chat.create({ roomId: roomIdFor(name) || undefined, name, visibility, members });
-  if (chat?.room) showRoom();
-});
-
 onClick("signin-again", signInAgain);
 onClick("signout", () => leave(""));
 onClick("reconnect", () => chat.connection.open());
 onClick("leave", async () => {
-  const { roomId, name, visibility } = chat.room;
-  if (visibility !== "public" && !confirm(`Leave ${name}? You can come back only if you are invited again.`)) return;
+  const { roomId } = chat.room;
+  const successor = await chat.successor(roomId);
+  if (chat?.state.open !== roomId) return;
+  const question = leaveQuestion(chat.room, successor);
+  if (question && !confirm(question)) return;
   await chat.leave(roomId);
   if (!chat || chat.state.rooms.has(roomId) || namedRoom() !== roomId) return;
   leaveRoom();
@@ -304,8 +339,6 @@ onClick("jump", () => timeline.toEnd());
 onClick("members-more", () => chat.loadMembers(chat.room.moreMembers));
 onClick("members-toggle", () => showMembers($("members-toggle").getAttribute("aria-expanded") !== "true"));
 onClick("members-close", () => showMembers(false));
-onClick("create-open", () => $("create-dialog").showModal());
-onClick("create-cancel", () => $("create-dialog").close());
 onClick("write-open", () => $("write-dialog").showModal());
 onClick("write-cancel", () => $("write-dialog").close());
 onClick("notice-close", () => notify(""));
@@ -325,6 +358,8 @@ document.addEventListener("keydown", ({ key }) => {
 
 $("timeline").addEventListener("scroll", draw);
 addEventListener("popstate", followAddress);
+addEventListener("pagehide", () => chat && keepAll());
+addEventListener("pageshow", draw);
 addEventListener("focus", draw);
 addEventListener("focus", wake);
 document.addEventListener("visibilitychange", wake);

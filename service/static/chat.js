@@ -5,7 +5,7 @@
 
 import { Connection } from "./connection.js";
 import { mentionsOf, namesWithoutMention } from "./mentions.js";
-import { folded, isolated } from "./names.js";
+import { isolated, peopleLike } from "./names.js";
 import { newRef } from "./outbox.js";
 import { getToken } from "./session.js";
 import { emptyState, isStale, reduce } from "./state.js";
@@ -13,6 +13,7 @@ import { emptyState, isStale, reduce } from "./state.js";
 const PAGE = 50;
 const CONNECTION_SAYS_SO = new Set(["not_connected", "unconfirmed"]);
 const BETWEEN_JOINS_MS = 100; // stays under the server's rate when there are many rooms
+const MOST_INVITERS = 20; // whose names are asked at once
 const FIRST_STALE_MS = 1_000;
 const LONGEST_STALE_MS = 60_000;
 
@@ -30,6 +31,7 @@ export class Chat {
   #staleTimer = null;
   #staleWait = FIRST_STALE_MS;
   #tabs = new BroadcastChannel("onrecord.rooms"); // tells the user's other tabs of a join, which the server does not
+  #inviters = new Map(); // user id -> name
   #unsubscribed = new Set(); // rooms that gave way to others that people added one to: joined again when opened
 
   /** `draw()` after each change, `notify(sentence)` for people, `heard(room, message)` for what others say in the open room. */
@@ -77,11 +79,15 @@ export class Chat {
     this.#draw();
   }
 
+  /** Makes a room; returns {roomId}, or {problem} if the server refuses it. */
   async create(fields) {
-    const ack = await this.#try(this.connection.send("room:create", fields));
-    if (!ack) return;
-    this.#warnOfUnknown(ack);
-    await this.join(ack.roomId);
+    try {
+      const ack = await this.connection.send("room:create", fields);
+      this.#warnOfUnknown(ack);
+      return ack;
+    } catch ({ message }) {
+      return { problem: message };
+    }
   }
 
   /** The people whom a text finds, {users: [{userId, name}], among}; without `among` only members of rooms that are loaded. */
@@ -92,10 +98,19 @@ export class Chat {
       // The server does not let users find people, or cannot now.
     }
     const members = new Map([...this.state.rooms.values()].flatMap((room) => [...room.members]));
-    const begins = ({ userId, name = userId }) => [userId, name].some((each) => folded(each).startsWith(folded(text)));
-    return { users: [...members.values()].filter(begins).map(({ userId, name = userId }) => ({ userId, name })) };
+    return { users: peopleLike(members, text) };
   }
 
+  /** The members of the open room whom a text finds; of a large room also others whom the server finds. */
+  async membersLike(text) {
+    const { members, moreMembers } = this.room;
+    const known = peopleLike(members, text).filter(({ userId }) => userId !== this.state.userId);
+    if (!moreMembers) return known;
+    const { users } = await this.find(text);
+    return [...known, ...users.filter(({ userId }) => !members.has(userId))];
+  }
+
+  /** Leaves a room, or declines an invitation to it. */
   async leave(roomId) {
     const ack = await this.#try(this.connection.send("room:leave", { roomId }));
     if (!ack) return;
@@ -161,6 +176,13 @@ export class Chat {
     if (page) this.#apply({ ...page, type: "room:members", roomId, continued: after !== undefined });
   }
 
+  /** The user who becomes the owner if this one leaves a room; undefined if it has another owner, or no other member. */
+  async successor(roomId) {
+    const own = this.state.rooms.get(roomId).members.get(this.state.userId)?.role ?? this.state.rooms.get(roomId).role;
+    if (own !== "owner") return undefined;
+    return (await this.#try(this.connection.send("room:members", { roomId, limit: 1 })))?.successor;
+  }
+
   showRead(roomId, messageId) {
     this.#apply({ type: "message:read", roomId, userId: this.state.userId, messageId });
   }
@@ -202,7 +224,17 @@ export class Chat {
       const ids = [...page.rooms, ...page.invitations].map(({ roomId }) => roomId);
       [after, more] = [{ after: ids.sort().at(-1) }, page.hasMore];
     }
-    return whole;
+    return { ...whole, invitations: await this.#withInviters(whole.invitations) };
+  }
+
+  /** Invitations with the name of their author, `byName`. */
+  async #withInviters(invitations) {
+    const unknown = new Set(invitations.map(({ by }) => by).filter((by) => !this.#inviters.has(by)));
+    for (const by of [...unknown].slice(0, MOST_INVITERS)) {
+      const { users } = await this.find(by);
+      this.#inviters.set(by, users.find(({ userId }) => userId === by)?.name ?? by);
+    }
+    return invitations.map((each) => ({ ...each, byName: this.#inviters.get(each.by) ?? each.by }));
   }
 
   async #attach(roomId, refused) {

@@ -14,14 +14,21 @@ export class Combobox {
   #status;
   #find;
   #choose;
+  #several;
+  #prose;
   #users = [];
   #active = -1;
   #asked = 0; // so that an answer that comes late changes nothing
   #timer;
 
-  /** `find()` -> the users [{userId, name}] for what is typed; `choose(user)` takes the chosen one. */
-  constructor(input, { find, choose }) {
+  /**
+   * `find()` -> the users [{userId, name}] for what is typed; `choose(user)` takes the chosen one. Enter takes the first
+   * of the list, in a field for one person only if there is no other. `prose`: the field holds more than names.
+   */
+  constructor(input, { find, choose, several = false, prose = false }) {
     this.#input = input;
+    this.#several = several;
+    this.#prose = prose;
     this.#find = find;
     this.#choose = choose;
     this.#list = element("ul", { id: `${input.id}-list`, className: "options", role: "listbox", ariaLabel: "People", hidden: true });
@@ -29,8 +36,9 @@ export class Combobox {
     const box = element("div", { className: "combobox" });
     input.replaceWith(box);
     box.append(input, this.#list, this.#status);
-    const attributes = { role: "combobox", "aria-autocomplete": "list", "aria-expanded": "false", "aria-controls": this.#list.id, spellcheck: "false" };
-    for (const [name, value] of Object.entries(attributes)) input.setAttribute(name, value);
+    const attributes = { "aria-autocomplete": "list", "aria-controls": this.#list.id };
+    const ofNames = { role: "combobox", "aria-expanded": "false", spellcheck: "false" };
+    for (const [name, value] of Object.entries(prose ? attributes : { ...attributes, ...ofNames })) input.setAttribute(name, value);
     input.addEventListener("input", () => this.#soon());
     input.addEventListener("blur", () => this.close());
     input.addEventListener("keydown", (event) => this.#onKey(event));
@@ -58,7 +66,7 @@ export class Combobox {
     this.#users = users;
     this.#list.replaceChildren(...users.map((user, index) => this.#option(user, index)));
     this.#list.hidden = !users.length;
-    this.#input.setAttribute("aria-expanded", String(users.length > 0));
+    if (!this.#prose) this.#input.setAttribute("aria-expanded", String(users.length > 0));
     this.#status.textContent = users.length ? `${users.length} ${users.length === 1 ? "person" : "people"} found` : "";
     this.#activate(-1);
     if (users.length) this.#list.scrollIntoView({ block: "nearest" });
@@ -91,7 +99,7 @@ export class Combobox {
   }
 
   #onKey(event) {
-    if (event.isComposing || !this.#handles(event.key)) return;
+    if (event.isComposing || event.shiftKey || !this.#handles(event.key)) return;
     event.preventDefault();
     event.stopPropagation();
   }
@@ -99,14 +107,18 @@ export class Combobox {
   /** Does what a key means here; returns whether it means something. */
   #handles(key) {
     const count = this.#users.length;
+    if (!count && this.#prose) return false;
     if (key === "ArrowDown" || key === "ArrowUp") {
       if (!count) this.#ask();
       else if (key === "ArrowDown") this.#activate(this.#active + 1 < count ? this.#active + 1 : -1);
       else this.#activate(this.#active < 0 ? count - 1 : this.#active - 1);
       return true;
     }
-    if (!count || (key === "Enter" && this.#active < 0)) return false;
-    if (key === "Enter") this.#pick(this.#users[this.#active]);
+    if (!count) return false;
+    if (key === "Enter") {
+      if (this.#active < 0 && count > 1 && !this.#several) return false;
+      this.#pick(this.#users[Math.max(0, this.#active)]);
+    }
     if (key === "Escape") this.close();
     return key === "Enter" || key === "Escape";
   }

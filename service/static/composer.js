@@ -5,8 +5,10 @@
  */
 
 import { $ } from "./dom.js";
+import { MentionField } from "./mentionfield.js";
 import { withNames } from "./names.js";
 
+const QUOTED = 120; // characters of the message that is answered
 const TYPING_AGAIN_MS = 3_000; // the server takes six seconds of silence for the end of it
 
 export class Composer {
@@ -17,9 +19,10 @@ export class Composer {
   #toldTyping = 0;
   #actions;
 
-  /** `actions`: {say(text, replyTo), edit(message, text), editLast(), typing(roomId, begins)}. */
+  /** `actions`: {say(text, replyTo), edit(message, text), editLast(), typing(roomId, begins), people(text)}. */
   constructor(actions) {
     this.#actions = actions;
+    new MentionField(this.#field, actions.people); // first, since it takes the keys that it handles
     this.#field.addEventListener("keydown", (event) => this.#onKey(event));
     this.#field.addEventListener("input", () => this.#tellTyping());
     $("about-cancel").addEventListener("click", () => this.#giveUp());
@@ -57,7 +60,7 @@ export class Composer {
 
   reply(message, author) {
     this.#giveUp();
-    this.#begin({ kind: "reply", message }, `Reply to ${author}`);
+    this.#begin({ kind: "reply", message }, `Reply to ${author}: ${message.content.slice(0, QUOTED)}`);
   }
 
   edit(message) {
@@ -73,7 +76,7 @@ export class Composer {
   }
 
   #onKey(event) {
-    if (event.isComposing) return;
+    if (event.isComposing || event.defaultPrevented) return;
     if (event.key === "Escape" && this.#about) this.#giveUp();
     else if (event.key === "ArrowUp" && !this.#field.value && !this.#about) this.#actions.editLast();
     else if (event.key === "Enter" && !event.shiftKey) $("message-form").requestSubmit();

@@ -24,7 +24,7 @@ function itemElement({ level, number, parts }) {
 }
 
 function partNode(part) {
-  if (typeof part === "string") return part;
+  if (typeof part === "string") return part.replace(/\\(?=[*`])/g, ""); // which says that the next character is no markup
   const { kind, text, href, parts } = part;
   // The address is left to right, and shown as it was typed.
   if (kind === "link") return element("a", { href, target: "_blank", rel: "noopener noreferrer", dir: "ltr" }, text);

@@ -12,7 +12,7 @@ export const EMOJI = ["👍", "❤️", "😂", "🎉", "👀", "✅"];
 const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
 const moment = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "medium" });
 
-/** `actions`: {retry, rewrite, discard} take a ref; {react(message, emoji, add), reply, edit, remove, pin, unread} a message. */
+/** `actions`: {retry, rewrite, discard} take a ref; {react(message, emoji, add), reply, edit, remove, pin, unread, report} a message. */
 export function messageElement(row, actions) {
   return row.unsent ? unsentElement(row, actions) : recordedElement(row, actions);
 }
@@ -35,6 +35,7 @@ function recordedElement(row, actions) {
       gone
         ? element("p", { className: "content gone" }, deletedAt ? "This message was deleted." : "This message cannot be read any more.")
         : contentElement(content),
+      marksElement(message),
       gone ? null : reactionsElement(row, actions),
       gone || row.archived ? null : menuElement(row, actions),
       note && element("p", { className: "note" }, ...withNames(note)),
@@ -44,13 +45,23 @@ function recordedElement(row, actions) {
   return item;
 }
 
-function headElement({ message: { at, editedAt, content, pinned }, author }) {
+function headElement({ message: { at }, author }) {
   return element(
     "div",
     { className: "head" },
     element("span", { className: "author" }, ...withNames(author)),
     element("time", { dateTime: at, title: moment.format(new Date(at)) }, clock.format(new Date(at))),
-    editedAt && content !== null ? element("span", { className: "edited" }, "edited") : null,
+  );
+}
+
+/** Below the content, since a message that follows another of its author has no head. */
+function marksElement({ editedAt, content, pinned }) {
+  const edited = editedAt && content !== null;
+  if (!edited && !pinned) return null;
+  return element(
+    "p",
+    { className: "marks" },
+    edited ? element("span", { className: "edited" }, "edited") : null,
     pinned ? element("span", { className: "pin" }, "pinned") : null,
   );
 }
@@ -67,7 +78,7 @@ function reactionsElement({ message }, { react }) {
 }
 
 /** A `details`, so that it opens by touch, mouse and keyboard alike. */
-function menuElement({ message, own, moderates, pins }, { react, reply, edit, remove, pin, unread }) {
+function menuElement({ message, own, moderates, pins }, { react, reply, edit, remove, pin, unread, report }) {
   const close = (act) => () => {
     menu.open = false;
     act();
@@ -85,6 +96,7 @@ function menuElement({ message, own, moderates, pins }, { react, reply, edit, re
       own ? item("Edit", () => edit(message), "edit") : null,
       pins ? item(message.pinned ? "Unpin" : "Pin", () => pin(message), "pin") : null,
       own ? null : item("Mark as unread", () => unread(message), "mark-unread"),
+      own ? null : item("Report", () => report(message), "report"),
       own || moderates ? item("Delete", () => remove(message), "delete") : null,
     ),
   );

@@ -22,6 +22,14 @@ export function labelOf(room, userId, name = nameOf(room, userId)) {
   return others.some((other) => other !== userId) ? `${isolated(name)} (${isolated(userId)})` : isolated(name);
 }
 
+/** What a room is called: a direct room that has the names of its people, by those of the others. */
+export function roomTitle(room, self) {
+  const members = [...room.members.values()].map(({ userId, name = userId }) => ({ userId, name }));
+  const names = members.map(({ name }) => name).sort().join();
+  if (room.visibility !== "direct" || members.length < 2 || room.name.split(", ").sort().join() !== names) return room.name;
+  return members.filter(({ userId }) => userId !== self).map(({ name }) => name).join(", ");
+}
+
 /** The nodes of a sentence: each isolated name is a `bdi`. */
 export function withNames(sentence) {
   return sentence.split(ISOLATED).map((part, index) => (index % 2 ? element("bdi", {}, part) : part));
@@ -42,4 +50,11 @@ function holdersOf(members) {
 /** A name as it is compared with others. */
 export function folded(name) {
   return name.normalize("NFKC").toLowerCase();
+}
+
+/** The people [{userId, name}] of a Map of members whose user id, or a word of whose name, begins with a text. */
+export function peopleLike(members, text) {
+  const begins = ({ userId, name = userId }) =>
+    [userId, name, ...name.split(/\s+/u)].some((each) => folded(each).startsWith(folded(text)));
+  return [...members.values()].filter(begins).map(({ userId, name = userId }) => ({ userId, name }));
 }

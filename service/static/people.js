@@ -38,13 +38,14 @@ export class PeopleField {
     this.#input = input;
     this.#find = find;
     this.#self = self;
-    const combobox = new Combobox(input, { find: () => this.#complete(), choose: (user) => this.#choose(user) });
+    const combobox = new Combobox(input, { find: () => this.#complete(), choose: (user) => this.#choose(user), several: list });
     input.addEventListener("input", () => input.setCustomValidity(""));
     if (!list) return;
     this.#chips = element("ul", { className: "chips", ariaLabel: "People to add" });
     input.parentElement.before(this.#chips);
-    input.addEventListener("keydown", ({ key }) => {
-      if (key !== "Backspace" || input.value || !this.#chosen.length) return;
+    input.addEventListener("keydown", (event) => {
+      if (event.key === "Enter" && !event.defaultPrevented) this.#take(event, combobox);
+      if (event.key !== "Backspace" || input.value || !this.#chosen.length) return;
       combobox.close();
       this.#remove(this.#chosen.at(-1));
     });
@@ -69,6 +70,19 @@ export class PeopleField {
       people.set(user.userId, { ...user, confirmed: question !== undefined });
     }
     return [...people.values()];
+  }
+
+  /** Adds those who are typed to the chosen ones; Enter here does not submit the form. */
+  async #take(event, combobox) {
+    if (event.isComposing) return;
+    event.preventDefault();
+    combobox.close();
+    const typed = this.#input.value;
+    const people = await this.people();
+    if (!people || this.#input.value !== typed) return;
+    this.#chosen = people;
+    this.#input.value = "";
+    this.#drawChips();
   }
 
   #report(problem) {

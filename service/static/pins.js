@@ -13,10 +13,15 @@ export class PinsDialog {
   #current;
   #fetch;
   #before;
+  #actions;
 
-  /** `current()` -> the open room, `fetch(roomId, before)` -> the ack of `message:pins`, or undefined. */
-  constructor(current, fetch) {
+  /**
+   * `current()` -> the open room, `fetch(roomId, before)` -> the ack of `message:pins`, or undefined.
+   * `actions`: {show(message), mayUnpin(room), unpin(message) -> whether it is done}.
+   */
+  constructor(current, fetch, actions) {
     this.#current = current;
+    this.#actions = actions;
     this.#fetch = fetch;
     $("pins-open").addEventListener("click", () => this.#open());
     $("pins-more").addEventListener("click", () => this.#load());
@@ -33,11 +38,28 @@ export class PinsDialog {
     const room = this.#current();
     const page = await this.#fetch(room.roomId, this.#before);
     if (!page || this.#current()?.roomId !== room.roomId) return false;
-    $("pins-list").append(...page.messages.map((message) => pinElement(room, message)));
+    $("pins-list").append(...page.messages.map((message) => this.#element(room, message)));
     $("pins-none").hidden = $("pins-list").childElementCount > 0;
     $("pins-more").hidden = !page.hasMore;
     this.#before = page.messages.at(-1)?.pinSeq;
     return true;
+  }
+
+  #element(room, message) {
+    const item = pinElement(room, message);
+    const show = () => {
+      $("pins-dialog").close();
+      this.#actions.show(message);
+    };
+    const unpin = async () => {
+      if (!(await this.#actions.unpin(message))) return;
+      item.remove();
+      $("pins-none").hidden = $("pins-list").childElementCount > 0;
+    };
+    const button = (words, act) => element("button", { type: "button", onclick: act }, words);
+    const mayUnpin = this.#actions.mayUnpin(room);
+    item.append(element("div", { className: "row" }, button("Show", show), mayUnpin ? button("Unpin", unpin) : null));
+    return item;
   }
 }
 

@@ -39,6 +39,7 @@ const emptyRoom = (roomId) => ({
   unsent: [], // {ref, content, replyTo, mentions, failure: null | {code, message, retryable}}
   hasMore: false,
   members: new Map(),
+  invited: new Map(), // userId -> {userId, name, by}
   moreMembers: null, // or the user id after which there are more
   receipts: new Map(), // userId -> messageId
   joinHead: 0, // seq up to which the history that follows a join is complete
@@ -106,7 +107,7 @@ const WHOLE = {
       return seq <= (room?.asOf ?? -1) ? withRoom(state, roomId, unloaded(room)) : gone(state, roomId, seq);
     if (!room) return state;
     if (seq === undefined) return withRoom(state, roomId, withStatus(room, userId, "offline"));
-    return withRoom(state, roomId, asOf(quiet(withoutMember(room, userId), userId), seq));
+    return withRoom(state, roomId, asOf(quiet(withoutMember(withoutInvited(room, userId), userId), userId), seq));
   },
 };
 
@@ -164,13 +165,14 @@ const ROOM = {
     return read > room.lastRead ? { ...known, stale: true } : known;
   },
 
-  "room:members": (room, { members, hasMore, continued }) => ({
+  "room:members": (room, { members, hasMore, continued, invited = [] }) => ({
     ...room,
+    invited: continued ? room.invited : new Map(invited.map((each) => [each.userId, each])),
     members: new Map([...(continued ? room.members : []), ...members.map((member) => [member.userId, member])]),
     moreMembers: hasMore ? members.at(-1).userId : null,
   }),
   "room:user_joined": (room, { userId, name, role, seq }) =>
-    seq === undefined ? withStatus(room, userId, "online") : withMember(room, { userId, name, role, status: "online" }),
+    seq === undefined ? withStatus(room, userId, "online") : withMember(withoutInvited(room, userId), { userId, name, role, status: "online" }),
   "room:member_updated": (room, { userId, role, muted }, self) => {
     const known = userId === self && role ? { ...room, role } : room;
     const member = known.members.get(userId);
@@ -183,7 +185,7 @@ const ROOM = {
     archived: archived ?? room.archived,
   }),
   "room:created": (room) => room,
-  "room:invited": (room) => room,
+  "room:invited": (room, { userId, by }) => ({ ...room, invited: new Map(room.invited).set(userId, { userId, name: userId, by }) }),
 };
 
 /** Whether some room's counts are known to be out of date, so that `room:list` is to be asked. */
@@ -254,6 +256,11 @@ function withReceipts(room, incoming) {
 
 function withMember(room, member) {
   return { ...room, members: new Map(room.members).set(member.userId, member) };
+}
+
+function withoutInvited(room, userId) {
+  const invited = new Map(room.invited);
+  return invited.delete(userId) ? { ...room, invited } : room;
 }
 
 function withoutMember(room, userId) {

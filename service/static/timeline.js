@@ -60,6 +60,17 @@ export class Timeline {
     this.#end = this.#scroller.scrollTop;
   }
 
+  /** Scrolls to a message and gives it the focus; returns whether it is loaded. */
+  show(messageId) {
+    const row = $("messages").querySelector(`li[data-seq="${messageId}"]`);
+    if (!row) return false;
+    this.#following = false;
+    row.scrollIntoView({ block: "center" });
+    row.tabIndex = -1;
+    row.focus({ preventScroll: true });
+    return true;
+  }
+
   /** Whether somebody has scrolled up, of which the event is still to come. */
   #wasScrolled() {
     return this.#following && this.#scroller.scrollTop < this.#end && !this.#isAtEnd();

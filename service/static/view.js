@@ -6,8 +6,8 @@
 import { announcement } from "./announcements.js";
 import { $, element, KeyedList } from "./dom.js";
 import { mayChange } from "./roomdialog.js";
-import { isolated, labelOf, withNames } from "./names.js";
-import { nameOf } from "./state.js";
+import { isolated, labelOf, roomTitle, withNames } from "./names.js";
+import { mayModerate, nameOf } from "./state.js";
 
 const STATUS_WORDS = { connected: "Connected", connecting: "Connecting…", waiting: "Reconnecting…", stopped: "Not connected." };
 const NOTICE_MS = 15_000;
@@ -45,22 +45,24 @@ export class Surroundings {
   #rooms;
   #invitations;
   #members;
+  #invited;
 
-  /** `actions`: {open(roomId), join(roomId), write(userId, name), govern(kind, userId, fields)}. */
+  /** `actions`: {open(roomId), join(roomId), decline(roomId), write(userId, name), govern(kind, userId, fields)}. */
   constructor(actions) {
     this.#rooms = new KeyedList($("room-list"), (row) => roomElement(row, actions));
     this.#invitations = new KeyedList($("invitation-list"), (row) => invitationElement(row, actions));
     this.#members = new KeyedList($("member-list"), (row) => memberElement(row, actions));
+    this.#invited = new KeyedList($("invited-list"), (row) => invitedElement(row, actions));
   }
 
   /** `missing` is the room that the address names if the user is not in it, `notFound` one that could not be joined. */
   render(state, missing, notFound) {
-    const rooms = [...state.rooms.values()].sort((a, b) => a.name.localeCompare(b.name));
-    this.#rooms.render(rooms.map(({ roomId, name, visibility, unread, mentions }) => (
-      { key: roomId, roomId, name, visibility, unread, mentions, current: roomId === state.open }
-    )));
+    const rooms = [...state.rooms.values()].map((room) => (
+      { key: room.roomId, roomId: room.roomId, name: roomTitle(room, state.userId), visibility: room.visibility, unread: room.unread, mentions: room.mentions, current: room.roomId === state.open }
+    ));
+    this.#rooms.render(rooms.sort((a, b) => a.name.localeCompare(b.name)));
     const invitations = state.invitations.filter(({ roomId }) => !state.rooms.has(roomId));
-    this.#invitations.render(invitations.map(({ roomId, name, by }) => ({ key: roomId, roomId, name, by })));
+    this.#invitations.render(invitations.map(({ roomId, name, byName }) => ({ key: roomId, roomId, name, byName })));
     $("invitations").hidden = !invitations.length;
     const room = state.rooms.get(state.open);
     this.#renderRoom(room, state.userId);
@@ -69,7 +71,7 @@ export class Surroundings {
   }
 
   #renderRoom(room, self) {
-    $("room-name").replaceChildren(element("bdi", {}, room?.name ?? "No room open"));
+    $("room-name").replaceChildren(element("bdi", {}, room ? roomTitle(room, self) : "No room open"));
     $("empty").hidden = Boolean(room);
     for (const id of ["timeline", "members-toggle", "pins-open"]) $(id).hidden = !room;
     $("room-topic").replaceChildren(element("bdi", {}, room?.topic ?? ""));
@@ -78,7 +80,7 @@ export class Surroundings {
     $("message-form").hidden = !room || room.archived;
     $("room-open").hidden = !room || !mayChange(room, self);
     $("leave").hidden = !room || room.visibility === "direct"; // which nobody leaves
-    $("invite-form").hidden = !room || room.visibility === "direct" || room.archived;
+    $("invite-form").hidden = !room || room.archived || !mayInvite(room, self);
     $("load-earlier").hidden = !room?.hasMore;
     $("members").hidden = !room || $("members-toggle").getAttribute("aria-expanded") !== "true";
   }
@@ -92,13 +94,21 @@ export class Surroundings {
     this.#members.render(rows.sort((a, b) => a.name.localeCompare(b.name)));
     $("members-toggle").textContent = `People (${rows.length}${room.moreMembers ? "+" : ""})`;
     $("members-more").hidden = !room.moreMembers;
+    const invited = own === "member" ? [] : [...room.invited.values()];
+    $("invited").hidden = !invited.length;
+    this.#invited.render(invited.map(({ userId, name }) => ({ key: userId, userId, name })));
   }
+}
+
+/** Members invite into a public room, moderators and owners into a private one, nobody into a direct one. */
+function mayInvite(room, self) {
+  return room.visibility === "public" || (room.visibility === "private" && mayModerate(room, self));
 }
 
 function renderMissing(roomId, notFound) {
   const refused = roomId === notFound;
   const sentence = refused
-    ? `You cannot join ${isolated(roomId)}: it may be private. Ask a member to invite you.`
+    ? `You cannot join ${isolated(roomId)}: it may be private. Ask its owner to invite you.`
     : `You are not in the room ${isolated(roomId)}.`;
   $("empty-text").replaceChildren(...withNames(roomId ? sentence : "Join a room, or make a new one, to start talking."));
   $("join-named").hidden = !roomId || refused;
@@ -107,7 +117,7 @@ function renderMissing(roomId, notFound) {
 /** The title of the tab; `open` is the room that is on screen. */
 export function titleOf(state, open) {
   const unread = [...state.rooms.values()].reduce((sum, room) => sum + room.unread, 0);
-  return `${unread ? `(${unread}) ` : ""}${open ? `${isolated(open.name)} · ` : ""}OnRecord`;
+  return `${unread ? `(${unread}) ` : ""}${open ? `${isolated(roomTitle(open, state.userId))} · ` : ""}OnRecord`;
 }
 
 /** "Bob types…" */
@@ -133,14 +143,29 @@ function roomElement({ roomId, name, visibility, unread, mentions, current }, { 
   return item;
 }
 
-function invitationElement({ roomId, name, by }, { join }) {
+function invitationElement({ roomId, name, byName }, { join, decline }) {
+  const button = (words, act) => element("button", { type: "button", onclick: () => act(roomId), ariaLabel: `${words} ${isolated(name)}` }, words);
   const item = element(
     "li",
-    { title: `from ${isolated(by)}` },
+    {},
     element("bdi", { className: "name" }, name),
-    element("button", { type: "button", onclick: () => join(roomId) }, "Join"),
+    element("span", { className: "hint" }, "from ", element("bdi", {}, byName)),
+    button("Join", join),
+    button("Decline", decline),
   );
   item.dataset.roomId = roomId;
+  return item;
+}
+
+/** Somebody who may join and has not; moderators and owners can withdraw the invitation. */
+function invitedElement({ userId, name }, { govern }) {
+  const item = element(
+    "li",
+    { title: userId },
+    element("bdi", { className: "name" }, name),
+    element("button", { type: "button", onclick: () => govern("kick", userId), ariaLabel: `Withdraw the invitation of ${isolated(name)}` }, "Withdraw"),
+  );
+  item.dataset.userId = userId;
   return item;
 }
 

@@ -65,7 +65,10 @@ async def test_people_at_both_doors_chat_through_the_balancer_over_two_nodes(pla
             await bob.until(lambda: {f"Hello from {number}" for number in range(3)} <= said_in(bob.heard))
         for other in others:
             await asyncio.to_thread(other.io.disconnect)
-        assert (await get(f"{running.url}/metrics")).status_code == 403
+        for path in ("/metrics", "/%6Detrics", "/%6d%65trics", "/metric%73", "/metrics?x=1", "/%2Fmetrics"):
+            answer = await get(f"{running.url}{path}")
+            assert answer.status_code in (403, 404), path
+            assert "onrecord_" not in answer.text
         assert (await get(running.url)).status_code == 200
         code, found = await running.run("doctor")
         assert code == 0, found

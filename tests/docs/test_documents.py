@@ -86,3 +86,10 @@ def test_every_read_over_http_is_documented_with_its_parameters(read: Read) -> N
     path, _, query = row.split("`")[1].partition("?")
     given = {name.rstrip("=") for name in query.split("&")} - {""} | set(re.findall(r"{(\w+)}", path))
     assert given == set(parameter_names(read.query))
+
+
+def test_no_document_has_rests_of_its_making() -> None:
+    for document in [ROOT / "README.md", ROOT / "CHANGELOG.md", *DOCS.rglob("*.md")]:
+        for number, line in enumerate(document.read_text().splitlines(), 1):
+            rest = re.fullmatch(r"[A-Z]{2,12}|<{7}.*|={7}|>{7}.*", line)  # of a here-document or a merge
+            assert not rest, f"{document.name}:{number}: {line}"

@@ -19,7 +19,7 @@ LIMIT = 2.0
 
 FOLDERS = sorted(
     str(path.relative_to(ROOT))
-    for parent in ("service", "tests", "bench", "docs")
+    for parent in ("service", "tests", "bench", "docs", "clients")
     for path in (ROOT / parent).iterdir()
     if path.is_dir() and path.name not in ("__pycache__", "results", "node_modules")
 )

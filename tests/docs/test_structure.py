@@ -62,11 +62,16 @@ def functions() -> Iterator[tuple[Path, str]]:
 
 
 def may_import(module: str, other: str) -> bool:
-    """Say whether a module may import another: tests may import shared modules only, the drill its own as well."""
+    """Say whether a module may import another: tests may import shared modules only, the drill its own as well.
+
+    The tests of the clients may import their own and the drill's, whose checker judges them.
+    """
     if other.startswith("tests.support"):
         return True
-    if module.startswith("tests.drill") and other.startswith("tests.drill"):
+    if module.startswith(("tests.drill", "tests.clients")) and other.startswith("tests.drill"):
         return ".test_" not in other
+    if module.startswith("tests.clients") and other == "tests.clients.wire":
+        return True
     return other.endswith(".conftest") and not module.startswith("tests.support")
 
 

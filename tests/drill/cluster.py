@@ -37,13 +37,17 @@ STARTS = 30.0
 """Seconds within which a node has to listen; otherwise the drill fails."""
 
 
-def node_environment(database: Database, redis_url: str, port: int) -> dict[str, str]:
-    """Return the environment of a node, with known settings only, since a node refuses others."""
+def node_environment(database: Database, redis_url: str, port: int, number: int) -> dict[str, str]:
+    """Return the environment of a node, with known settings only, since a node refuses others.
+
+    The first node writes to each socket by a call of its own, the others by io_uring where the kernel allows it.
+    """
     wanted = {
         "ONRECORD_PORT": str(port),
         "ONRECORD_REDIS_URL": redis_url,
         "ONRECORD_BUS_KEY": BUS_KEY,
         "ONRECORD_DRAIN_SECONDS": "1",
+        "ONRECORD_URING": "auto" if number else "off",
     }
     known = {name: value for name, value in wanted.items() if name in BY_VARIABLE}
     return environment(database, **known)
@@ -132,7 +136,7 @@ async def cluster(
     servers: Servers,
     *,
     nodes: int = 2,
-    program: tuple[str, ...] = ("service.cli",),
+    program: tuple[str, ...] = ("tests.support.processes.by_io_uring",),
     projector: bool = False,
     pooler: str = "",
 ) -> AsyncIterator[Cluster]:
@@ -173,7 +177,7 @@ async def _node(
     postgres, database_url = await stack.enter_async_context(proxied(database.app_url, Proxy))
     redis, redis_url = await stack.enter_async_context(proxied(servers.redis_url, Proxy))
     port = free_port()
-    env = node_environment(replace(database, app_url=database_url), redis_url, port)
+    env = node_environment(replace(database, app_url=database_url), redis_url, port, number)
     start = partial(processes.start, env, "serve", program=program, afresh=True)
     node = Node(number, start, reaper, postgres, redis, f"ws://127.0.0.1:{port}/ws")
     stack.push_async_callback(node.kill)

@@ -134,7 +134,7 @@ class Connection:
             case "ack" | "error" | "connected":
                 self._answered(event)
             case "message:history":
-                page = [*map(_said, event["messages"])]
+                page = [*map(said, event["messages"])]
                 self._history.add(
                     Snapshot(
                         connection=self.id, time=self._history.now(), room=event["roomId"], page=page,
@@ -142,7 +142,7 @@ class Connection:
                     )
                 )  # fmt: skip
             case _ if "seq" in event and "roomId" in event:
-                delivery = _delivery(event, self.id, self._history.now())
+                delivery = delivery_of(event, self.id, self._history.now())
                 self._history.add(delivery)
                 self.hear(delivery)
             case _:
@@ -159,7 +159,7 @@ class Connection:
             operation.retryable = event["retryable"]
         else:
             operation.outcome = "ok"
-            _fill_in(operation, event)
+            fill_in(operation, event)
         answer.set_result(operation)
 
 
@@ -185,7 +185,7 @@ async def opened(
         await connection.close()
 
 
-def _fill_in(operation: Operation, event: Event) -> None:
+def fill_in(operation: Operation, event: Event) -> None:
     operation.seq, operation.at, operation.head = (
         event.get("seq", 0),
         event.get("at", ""),
@@ -194,14 +194,14 @@ def _fill_in(operation: Operation, event: Event) -> None:
     if operation.op == "connect":
         operation.heads = msgspec.convert(event["rooms"], dict[str, Head])
     if operation.op == "history":
-        operation.page, operation.more = [*map(_said, event["messages"])], event["hasMore"]
+        operation.page, operation.more = [*map(said, event["messages"])], event["hasMore"]
 
 
-def _said(message: Event) -> Said:
+def said(message: Event) -> Said:
     return Said(message["seq"], message["userId"], message["content"], message["at"])
 
 
-def _delivery(event: Event, connection: str, now: float) -> Delivery:
+def delivery_of(event: Event, connection: str, now: float) -> Delivery:
     return Delivery(
         connection=connection,
         time=now,

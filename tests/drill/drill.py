@@ -150,7 +150,7 @@ async def run(servers: Servers, plan: Plan) -> tuple[History, dict[str, Any], li
         Exception: the drill itself failed, which says nothing about the server.
     """
     history = History()
-    program = ("tests.drill.faulty", plan.bug.name) if plan.bug else ("service.cli",)
+    program = ("tests.drill.faulty", plan.bug.name) if plan.bug else ("tests.support.processes.by_io_uring",)
     async with cluster(
         servers, nodes=plan.nodes, program=program, projector=plan.projector, pooler=plan.pooler
     ) as running:

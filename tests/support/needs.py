@@ -7,9 +7,12 @@ end; with REQUIRE_ALL=1 (CI sets it) any test that did not run fails the run.
 import os
 import shutil
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import pytest
+
+from service.gateway.transport.io_uring import Unsupported, tested
 
 NOT_RUN = "NOT RUN: it needs "
 # The names under which systems install the same program.
@@ -20,10 +23,30 @@ PROGRAMS = {
 }
 
 
+NUMBERS = Path("/usr/include/x86_64-linux-gnu/asm/unistd_64.h")
+
+
+@cache
+def refused() -> str:
+    """Return why this machine refuses io_uring; empty if it allows it."""
+    try:
+        tested().close()
+    except Unsupported as error:
+        return str(error)
+    return ""
+
+
 def path_of(tool: str) -> str | None:
-    """Return the path of the program `tool`, under any of its names; None if it is absent. `root` is the user."""
+    """Return the path of the program `tool`, under any of its names; None if it is absent.
+
+    `root` is the user, `io_uring` what the kernel allows, and `system-call-numbers` a header of the C library.
+    """
     if tool == "root":
         return "/" if os.geteuid() == 0 else None
+    if tool == "io_uring":
+        return None if refused() else "/"
+    if tool == "system-call-numbers":
+        return str(NUMBERS) if NUMBERS.exists() else None
     return next(filter(None, map(shutil.which, PROGRAMS.get(tool, (tool,)))), None)
 
 

@@ -18,8 +18,9 @@ from service.audit.history.format import as_json
 from service.domain.events import AuditRead, Recorded
 from service.domain.streams import AUDIT, HOLDS, person_stream, session_stream, user_subject
 from service.errors import Overloaded, TooManyRequests
-from service.eventstore.as_of_reader import AsOfReader, EventFilter
+from service.eventstore.as_of_reader import AsOfReader
 from service.eventstore.entries import AppendRequest, AppendResult, append_decided
+from service.eventstore.event_queries import EventFilter
 from service.eventstore.serializer import EventSerializer
 
 PAGE = 20

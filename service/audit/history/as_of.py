@@ -13,6 +13,7 @@ from datetime import datetime
 import msgspec
 
 from service.audit.history import snapshot
+from service.audit.history.existence import WrongMoment
 from service.audit.history.format import when
 from service.domain.events import ReadMarkerMoved
 from service.domain.room import RoomState
@@ -90,15 +91,16 @@ class AsOf:
         return self._write(document, self._messages(found.state), snapshot.names_in(found.standings.values()))
 
     async def changes(self, room: str, begin: Moment, end: Moment) -> AsyncIterator[bytes]:
-        """Return a `RoomChanges` in pieces; the moments may come in either order.
+        """Return a `RoomChanges` in pieces.
 
         Raises:
             RoomNotFound: the room did not exist at the later moment.
+            WrongMoment: the range ends before it begins.
             Unavailable: the log cannot be read.
         """
-        before, after = sorted(
-            [await self.at(room, begin), await self.at(room, end)], key=lambda found: found.position
-        )
+        before, after = await self.at(room, begin), await self.at(room, end)
+        if (before.position, before.at) > (after.position, after.at):
+            raise WrongMoment("This range ends before it begins.")
         if not after.state.exists:
             raise await self.missing(after)
         settings = SettingsChange(before=before.settings, after=after.settings)
@@ -140,8 +142,11 @@ class AsOf:
         """Return the position and the time of a moment; a seq above the room's head means now."""
         if isinstance(moment, datetime):
             return await self._reader.position_at(moment), moment
-        if moment is not None and (event := await self._reader.event(room_stream(room), moment)):
-            return event.position, event.at
+        stream = room_stream(room)
+        if moment is not None and moment <= await self._reader.head(stream):
+            event = await self._reader.last_upto(stream, moment)  # the event itself may have been removed
+            if event is not None:
+                return event.position, event.at
         return await self._reader.position(), await self._reader.now()
 
     async def missing(self, found: RoomAsOf) -> RoomNotFound:

@@ -12,10 +12,12 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
+from service.audit.history.event_selection import select
 from service.audit.history.format import as_json
 from service.domain.events import Recorded
 from service.domain.streams import room_stream
-from service.eventstore.as_of_reader import AsOfReader, EventFilter
+from service.eventstore.as_of_reader import AsOfReader
+from service.eventstore.event_queries import EventFilter
 from service.eventstore.notifications import Waker
 
 PAGE = 500
@@ -31,12 +33,11 @@ _FIRST = datetime.min.replace(tzinfo=UTC)
 
 
 class Selection(msgspec.Struct, frozen=True, kw_only=True):
-    """The events to stream: after a position, between two times (inclusive), in one room or in all."""
+    """The events to stream: after a position, between two times (inclusive), that pass a filter with `fields`."""
 
     after: int = 0
     since: datetime | None = None
     until: datetime | None = None
-    room: str | None = None
     which: EventFilter = EventFilter()
 
 
@@ -89,14 +90,15 @@ class Stream:
         return after, end
 
     async def _events(self, wanted: Selection, after: int, upto: int) -> AsyncIterator[list[Recorded]]:
-        if wanted.room is not None:
-            async for page in self._room_events(wanted.room, after, upto):
-                yield [recorded for recorded in page if _matches(recorded, wanted.which)]
+        which = wanted.which
+        if which.room is not None and (which.topic or "").startswith("room."):
+            async for page in self._room_events(which.room, after, upto):
+                yield await select(self._reader, page, which)
             return
         while after < upto:
             span = min(after + SPAN, upto)
-            page = await self._reader.events_between(after, span, wanted.which, PAGE)
-            yield page
+            page = await self._reader.events_between(after, span, which, PAGE)
+            yield await select(self._reader, page, which)
             after = page[-1].position if len(page) == PAGE else span
 
     async def _room_events(self, room: str, after: int, upto: int) -> AsyncIterator[list[Recorded]]:
@@ -106,11 +108,3 @@ class Stream:
         while page := await self._reader.page(stream, seq, upto, PAGE):
             seq = page[-1].seq
             yield page
-
-
-def _matches(recorded: Recorded, which: EventFilter) -> bool:
-    """Return whether an event passes a filter, by the same rule as `AsOfReader.stretch`."""
-    if which.topic is not None and which.topic != recorded.event.TOPIC:
-        return False
-    about = recorded.by == which.person or recorded.subject == which.subject
-    return which.person is None or about or recorded.stream in which.streams

@@ -61,11 +61,11 @@ class PersonViews:
         sessions, silent = await self._sessions(user, room, found)
         events = await self._reader.about_member(room, user, found.state.head)
         visible, readable = _seen(found.state, events, user, found.at, since)
-        account = await self._reader.last_of_each_topic([user], found.position)
+        people = snapshot.fold_people(await self._reader.last_of_each_topic([user], found.position), [])
         view = PersonView(
             user_id=user,
             room_id=room,
-            erasure=snapshot.fold_people(account, []).erasures.get(user),
+            erasure=people.erasures.get(user),
             since=timestamp(since) if since else None,
             **msgspec.structs.asdict(await self._rooms.standpoint(found)),
             visible=visible,
@@ -77,7 +77,8 @@ class PersonViews:
             silent=silent,
             sessions=sessions,
         )
-        return view, snapshot.names_in(found.standings.values())
+        own = people.names.get(user)  # also of a person who has nothing to do with the room
+        return view, snapshot.names_in(found.standings.values()) | ({user: own} if own else {})
 
     async def rooms(
         self, user: str, time: datetime | None, since: datetime | None = None

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Seq
 
 import msgspec
 
-from service.audit.history.format import titled, when, who
+from service.audit.history.format import ERASED, UNREADABLE, titled, when, who
 from service.protocol.audit import PersonRooms, PersonView, RoomSeen, SessionThen, Stretch
 from service.protocol.forms import printable
 from service.protocol.room_as_of import (
@@ -18,6 +18,7 @@ from service.protocol.room_as_of import (
     RoomThen,
     SettingsThen,
     Standing,
+    StandingChange,
     Standpoint,
 )
 
@@ -97,10 +98,19 @@ def _changes(changes: RoomChanges, names: Names) -> list[str]:
     if changes.people:
         lines += ["", "People"]
         lines += [
-            f"  {who(each.user_id, names)}: {_standing(each.after, names)} (before: {_standing(each.before, names)})"
+            f"  {who(each.user_id, names)}: {_standing(each.after, names)} (before: {_before(each, names)})"
             for each in changes.people
         ]
     return lines
+
+
+def _before(change: StandingChange, names: Names) -> str:
+    """Return a standing before a change, with the name at that time if the person has another one after it."""
+    before, after = change.before, change.after
+    if before is None or after is None or before.name == after.name:
+        return _standing(before, names)
+    gone = ERASED if before.name_erased else UNREADABLE if before.name_unreadable else "none"
+    return f"{_standing(before, names)}; name: {printable(before.name) if before.name else gone}"
 
 
 def _person_rooms(document: PersonRooms) -> list[str]:

@@ -18,6 +18,7 @@ from uuid import UUID
 
 import msgspec
 
+from service.audit.proof.merkle import leaf_hash
 from service.domain.streams import stream_id
 from service.encryption.person_key import is_sealed
 
@@ -74,6 +75,14 @@ def of_row(row: Mapping[str, Any], state: bytes) -> Leaf:
     return Leaf(
         row["position"], row["stream"], row["seq"], row["topic"], row["subject"], at, row["by"], state
     )
+
+
+def hash_of_row(row: Mapping[str, Any], state: bytes) -> bytes | None:
+    """Return the leaf hash of a row with `COLUMNS`; None if `chat_append` cannot have written it."""
+    try:
+        return leaf_hash(encode(of_row(row, digest(state))))
+    except struct.error:
+        return None
 
 
 def microseconds(at: bytes) -> int:

@@ -7,7 +7,7 @@ hashes, computing the root O(log n). A proof is a list of subtrees. This module 
 Invariant: leaves and inner nodes are hashed with different prefixes, so neither can pass for the other.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from typing import NamedTuple
 
@@ -120,6 +120,29 @@ def inclusion(index: int, size: int) -> list[Span]:
             path.append(Span(start, middle))
             start = middle
     return path[::-1]
+
+
+def root_over(leaf: bytes, index: int, size: int, path: Sequence[bytes]) -> bytes:
+    """Return the root of a tree of `size` leaves, given the hashes of `inclusion(index, size)` and the leaf `index`."""
+    for span, other in zip(inclusion(index, size), path, strict=True):
+        leaf = node_hash(leaf, other) if span.start > index else node_hash(other, leaf)
+    return leaf
+
+
+def roots_over(root: bytes, old: int, new: int, path: Sequence[bytes]) -> tuple[bytes, bytes]:
+    """Return the roots of the trees of `old` and `new` leaves, given the hashes of `consistency(old, new)`.
+
+    `root` is the root of the old tree. It is used only where the new tree has it as a subtree.
+    """
+    steps = list(zip(consistency(old, new), path, strict=True))
+    first = steps.pop(0)[1] if steps and steps[0][0].end == old else root
+    before = after = first
+    for span, other in steps:
+        if span.start >= old:
+            after = node_hash(after, other)
+        else:
+            before, after = node_hash(other, before), node_hash(other, after)
+    return before, after
 
 
 def consistency(old: int, new: int) -> list[Span]:

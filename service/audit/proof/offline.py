@@ -1,6 +1,7 @@
 """onrecord-verify: verifies an export or a proof of OnRecord offline, with this one file and Python 3.11.
 
     onrecord-verify EXPORT_DIRECTORY [--key VKEY]...
+    onrecord-verify EXPORT_OF_EVERYTHING --since CHECKPOINT [--key VKEY]...
     onrecord-verify PROOF.json [--key VKEY]...
     onrecord-verify EXTENSION.json --since CHECKPOINT [--key VKEY]...
 
@@ -11,14 +12,15 @@ to another machine and archived. It verifies that
 - texts match the commitments in the stored bytes, and readable fields match the stored bytes,
 - a room's seqs have no gap,
 - no byte of any file was changed,
-- since a checkpoint that the user kept, events were only appended,
+- since a checkpoint that the user kept, events were only appended (an extension compares the signed trees; an export
+  of everything, all events with both trees),
 - and the checkpoint is signed by a trusted key.
 
 `--key` gives a trusted key, or a file of keys; without it the first key in the files is trusted, and printed.
 
 Invariant: input that cannot be verified is bad. The program prints `ok N events` and exits with 0, or prints `bad` with
-a sentence and exits with 1. If an argument names no such input (a file that does not exist, or is of another kind), it
-says so and exits with 2.
+a sentence and exits with 1. If an argument names no such input (a file that does not exist, or is of another kind), or
+`--since` is given with an input that cannot show it, it says so and exits with 2.
 """
 
 import argparse
@@ -179,8 +181,8 @@ def trusted(keys: list[dict[str, str]], kept: list[str]) -> list[str]:
 class Tree:
     """The tree of a checkpoint: its size, its root, and the position of the last event."""
 
-    def __init__(self, note: str, keys: list[str]) -> None:
-        self.text = opened(note, keys, "the checkpoint")
+    def __init__(self, note: str, keys: list[str], what: str = "the checkpoint") -> None:
+        self.text = opened(note, keys, what)
         self.origin, size, root, self.position = self.text.removesuffix("\n").split("\n")
         self.size, self.root = int(size), _unbase64(root)
 
@@ -238,15 +240,40 @@ def root_of(leaves: Iterable[bytes]) -> tuple[int, bytes]:
     """Return the number of leaves and the root of their tree."""
     count, peaks = 0, list[bytes]()
     for leaf in leaves:
-        top, completed = leaf, count
-        while completed & 1:
-            top, completed = node(peaks.pop(), top), completed >> 1
-        peaks.append(top)
+        append(peaks, count, leaf)
         count += 1
-    root = peaks.pop() if peaks else hashlib.sha256().digest()
-    while peaks:
-        root = node(peaks.pop(), root)
-    return count, root
+    return count, join(peaks)
+
+
+def append(peaks: list[bytes], count: int, leaf: bytes) -> None:
+    """Append a leaf to a tree of `count` leaves, which is given by its perfect subtrees, the largest first."""
+    while count & 1:
+        leaf, count = node(peaks.pop(), leaf), count >> 1
+    peaks.append(leaf)
+
+
+def join(peaks: list[bytes]) -> bytes:
+    """Return the root of a tree that is given by its perfect subtrees."""
+    root = peaks[-1] if peaks else hashlib.sha256().digest()
+    for peak in peaks[-2::-1]:
+        root = node(peak, root)
+    return root
+
+
+def beginning(leaves: Iterable[bytes], old: Tree) -> Iterator[bytes]:
+    """Yield the leaves; check that the first ones are those of an older tree."""
+    count, peaks = 0, list[bytes]()
+    for leaf in leaves:
+        if count < old.size:
+            append(peaks, count, leaf)
+        count += 1
+        if count == old.size and join(peaks) != old.root:
+            raise Bad(
+                f"the first {count} events are not those of the checkpoint that you kept: the record was rewritten"
+            )
+        yield leaf
+    if count < old.size:
+        raise Bad(f"the record ends after {count} events; the checkpoint that you kept has {old.size}")
 
 
 EPOCH = datetime.fromisoformat("1970-01-01T00:00:00Z")
@@ -342,6 +369,8 @@ def check_file_of_proof(path: Path, kept: list[str], since: Path | None, say: Ca
     proof = load(read(path))
     if proof["format"] == "onrecord-extension/1":
         return check_extension(proof, kept, since, say)
+    if since:
+        raise Misnamed(f"`--since` is for an extension or an export of everything; {path} is neither.")
     return check_proof(proof, kept, say)
 
 
@@ -359,6 +388,9 @@ def check_extension(
         raise Bad("the record does not begin with the events of the older checkpoint: it was rewritten")
     report(new, keys, kept, say)
     say(f"It begins with the {old.size} events of the older checkpoint.")
+    say(
+        "This compares signed trees, not events. To check the events, give --since with an export of everything."
+    )
     if not since:
         say(
             "That checkpoint came with the proof: compare it with the one that you keep, or give yours with --since."
@@ -379,8 +411,8 @@ def check_proof(proof: dict[str, Any], kept: list[str], say: Callable[[str], Non
     return 1
 
 
-def check_export(place: Path, kept: list[str], say: Callable[[str], None]) -> int:
-    """Check an export; return the number of its events."""
+def check_export(place: Path, kept: list[str], say: Callable[[str], None], since: Path | None = None) -> int:
+    """Check an export, and that it begins with the events of a checkpoint; return the number of its events."""
     written = read(place / "manifest.json")
     manifest = load(written)
     if manifest["format"] != "onrecord-export/1":
@@ -390,6 +422,9 @@ def check_export(place: Path, kept: list[str], say: Callable[[str], None]) -> in
     signed = opened(read(place / "manifest.sig").decode(), keys, "the manifest")
     if signed != f"{tree.origin}/export\nsha256 {hashlib.sha256(written).hexdigest()}\n":
         raise Bad("the manifest was changed")
+    if since and manifest["scope"]["kind"] != "all":
+        raise Misnamed(f"`--since` is for an extension or an export of everything; {place} is neither.")
+    old = older(since, tree, keys) if since else None
     if {file.name for file in place.iterdir()} != {"manifest.json", "manifest.sig", *manifest["files"]}:
         raise Bad("the directory has other files than the manifest")
     if not {"events.ndjson", "checkpoint.txt", "keys.json"} <= manifest["files"].keys():
@@ -399,13 +434,23 @@ def check_export(place: Path, kept: list[str], say: Callable[[str], None]) -> in
     leaves = place / LEAVES if LEAVES in digests else None
     if leaves:
         check_file(leaves, digests[LEAVES])
-    count = check_events(place / "events.ndjson", manifest["scope"], tree, leaves)
+    count = check_events(place / "events.ndjson", manifest["scope"], tree, leaves, old)
     for name, digest in digests.items():
         check_file(place / name, digest)
     if count != manifest["events"]:
         raise Bad(f"the manifest has {manifest['events']} events, the export {count}")
     report(tree, keys, kept, say)
+    if old:
+        say(f"It begins with the {old.size} events of the checkpoint that you kept.")
     return count
+
+
+def older(since: Path, tree: Tree, keys: list[str]) -> Tree:
+    """Return the tree of a checkpoint that the user kept; it has to be of the same record."""
+    old = Tree(read(since).decode(), keys, "the checkpoint that you kept")
+    if old.origin != tree.origin:
+        raise Bad("the checkpoint that you kept is of another record")
+    return old
 
 
 def check_file(path: Path, expected: str) -> None:
@@ -415,13 +460,17 @@ def check_file(path: Path, expected: str) -> None:
             raise Bad(f"{path.name} was changed")
 
 
-def check_events(path: Path, scope: dict[str, str], tree: Tree, sealed: Path | None = None) -> int:
+def check_events(
+    path: Path, scope: dict[str, str], tree: Tree, sealed: Path | None = None, old: Tree | None = None
+) -> int:
     """Check each event, and that the events are exactly those of the scope; return their number.
 
-    `sealed` is the file of their leaf hashes, which locates a changed event.
+    `sealed` is the file of their leaf hashes, which locates a changed event; `old` a tree with which all events begin.
     """
     expected = hashes(sealed) if sealed else None
     leaves = check_lines(path, scope, tree, expected)
+    if old:
+        leaves = beginning(leaves, old)
     if scope["kind"] == "all":
         count, root = root_of(leaves)
     else:
@@ -563,7 +612,9 @@ def main() -> int:
         "--key", action="append", default=[], help="a trusted vkey, or a file of vkeys; can be repeated"
     )
     parser.add_argument(
-        "--since", type=Path, help="a checkpoint that you kept, with which an extension begins"
+        "--since",
+        type=Path,
+        help="a checkpoint that you kept, with which an extension or an export of everything begins",
     )
     args = parser.parse_args()
 
@@ -576,7 +627,7 @@ def main() -> int:
             check_checkpoint(args.since)
         kept = [key for argument in args.key for key in keys_of(argument)]
         if args.path.is_dir():
-            count = check_export(args.path, kept, say)
+            count = check_export(args.path, kept, say, args.since)
         else:
             count = check_file_of_proof(args.path, kept, args.since, say)
     except Misnamed as problem:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from service.audit.proof import leaf
 from service.audit.proof.checkpoint import Checkpoint
-from service.audit.proof.merkle import EMPTY, STRIDE, Frontier, Span, inclusion, leaf_hash, pieces, subtree
+from service.audit.proof.merkle import EMPTY, STRIDE, Frontier, Span, inclusion, pieces, subtree
 from service.audit.proof.signed_note import open_note
 from service.audit.proof.signing_keys import SealKey
 
@@ -88,7 +88,7 @@ async def changed(connection: "asyncpg.Connection[Any]", position: int) -> bool:
         sealed = await SealedLeaves(connection).of(position)
     except NotSealed:
         return False
-    return row is None or leaf_hash(leaf.encode(leaf.of_row(row, leaf.digest(row["state"])))) != sealed.hash
+    return row is None or leaf.hash_of_row(row, row["state"]) != sealed.hash
 
 
 async def frontier(connection: "asyncpg.Connection[Any]", size: int) -> Frontier:

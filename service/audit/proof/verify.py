@@ -12,16 +12,16 @@ Invariant: verification stops at the first mismatch and reports its position.
 
 from collections.abc import Sequence
 from datetime import datetime
-from struct import error as NumberTooLarge  # noqa: N812 - the only cause
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from service.audit.proof import leaf, signing_keys
 from service.audit.proof.checkpoint import Checkpoint
-from service.audit.proof.merkle import Frontier, Node, leaf_hash
+from service.audit.proof.merkle import Frontier, Node
 from service.audit.proof.order import Order, OutOfOrder, bounds, check_streams
 from service.audit.proof.signed_note import NoteInvalid, VerifierKey, open_note
 from service.audit.proof.tree_store import HASH
 from service.eventstore.connections import is_shared
+from service.protocol.forms import printable
 
 if TYPE_CHECKING:
     import asyncpg
@@ -81,6 +81,18 @@ async def verify(
     return Verified(check.edge.size, unsealed, since)
 
 
+async def stored_at(connection: "asyncpg.Connection[Any]", position: int) -> str:
+    """Return a phrase for the event that is stored at a position: its room or stream, its number and its type."""
+    row = await connection.fetchrow(_PLACE, position)
+    if row is None:
+        return "no event is stored there"
+    stream, topic = printable(row["stream"]), printable(row["topic"])
+    place = (
+        f"the room {stream.removeprefix('room:')}" if stream.startswith("room:") else f"the stream {stream}"
+    )
+    return f"event {row['seq']} of {place}, {topic}"
+
+
 class _Check:
     """The rebuilt tree, and the position in the log that it has reached."""
 
@@ -128,7 +140,7 @@ class _Check:
                 raise Tampered(row["position"], "the event here was inserted after sealing")
             if row["position"] > position:
                 raise Tampered(position, "the event here is missing")
-            hashed = _hash(row)
+            hashed = leaf.hash_of_row(row, row["state"]) if leaf.ids_match(row) else None
             if hashed is None or hashed != hashes[HASH * index : HASH * (index + 1)]:
                 raise Tampered(position, "the event here, or its seal, was changed")
             self._order.check(position, leaf.microseconds(row["at"]))
@@ -173,16 +185,10 @@ class _Check:
         return count, since
 
 
-def _hash(row: Any) -> bytes | None:
-    """Return the leaf hash of a row; None if `chat_append` cannot have written it."""
-    try:
-        encoded = leaf.encode(leaf.of_row(row, leaf.digest(row["state"])))
-    except NumberTooLarge:
-        return None
-    return leaf_hash(encoded) if leaf.ids_match(row) else None
-
-
 _EVENTS = f"SELECT {leaf.COLUMNS}, originator_id, key_id, state FROM stored_events ORDER BY notification_id"  # noqa: S608 - constants
+_PLACE = """
+    SELECT stream, originator_version AS seq, topic FROM stored_events WHERE notification_id = $1::numeric
+"""
 _SEALS = "SELECT size, first, positions, hashes, checkpoint FROM seals ORDER BY size"
 # Numeric, because a forged number could leave the range of bigint.
 _NODES = (

@@ -16,6 +16,7 @@ from service.config.settings import Settings
 from service.domain.content.names import shortened_name
 from service.errors import TokenInvalid
 from service.protocol.commands import USER_ID, USER_ID_FORM
+from service.protocol.strict_json import shortened
 
 CHAT, AUDITOR, ADMIN = SCOPES = ("chat", "auditor", "admin")
 """The scopes of OnRecord."""
@@ -102,6 +103,21 @@ class ClaimRules:
             _put(claims, self.name, name)
         _put(claims, self.scope, " ".join(words.get(scope, scope) for scope in scopes))
         return claims
+
+
+def require_issuer(issuer: object, expected: str | None) -> None:
+    """Name both values of an issuer that differs, such as by a slash at its end.
+
+    Raises:
+        TokenInvalid: the issuer is another than the expected one.
+    """
+    if expected and isinstance(issuer, str) and issuer != expected:
+        # Nothing of the token is logged but what it shares with the setting.
+        near = "; it differs by a slash at its end" if issuer.rstrip("/") == expected.rstrip("/") else ""
+        raise TokenInvalid(
+            problem=shortened(f"its iss is {issuer}, and {expected} is expected"),
+            logged=f"invalid_claim: Invalid claim: 'iss': {expected} is expected{near}",
+        )
 
 
 def find(claims: Mapping[str, Any], path: str) -> Any:

@@ -109,7 +109,8 @@ class PublishedKeys:
         try:
             keys = public_keys(await fetch(self._source))
         except (Unusable, *NOT_FETCHED) as problem:
-            log.warning("jwks_failed", extra={"problem": problem, "kept": len(self._keys or ())})
+            described = str(problem) if isinstance(problem, Unusable) else problem
+            log.warning("jwks_failed", extra={"problem": described, "kept": len(self._keys or ())})
             return False
         if self._keys is None or [key.kid for key in keys] != [key.kid for key in self._keys]:
             log.info("jwks_read", extra={"keys": len(keys)})

@@ -2,22 +2,30 @@
 
 Only the configured algorithms are accepted, regardless of the token's header (RFC 8725, 3.1). `sub` and `exp` are
 required; `iss` and `aud` too if they are configured. A token is never part of a URL.
+
+Of a token that was valid, only the times are checked when its client comes back, and whether its key is still the one
+that its header names.
 """
 
+import json
 import time
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import copy
 from datetime import datetime
-from typing import Any
+from hashlib import sha256
+from typing import Any, NamedTuple
 
 import msgspec
 from joserfc import jwt
-from joserfc.errors import InvalidClaimError, JoseError, MissingClaimError
+from joserfc.errors import BadSignatureError, DecodeError, InvalidClaimError, JoseError, MissingClaimError
+from joserfc.jwk import Key
 from joserfc.jws import JWSRegistry, extract_compact
+from joserfc.util import urlsafe_b64decode
 
 from service.errors import NotAllowed, TokenInvalid
-from service.gateway.auth.claims import CHAT, ClaimRules
+from service.gateway.auth.claims import CHAT, ClaimRules, require_issuer
 from service.gateway.auth.jwks import SharedSecret, VerificationKeys
 from service.gateway.auth.token_times import UntimedClaims, as_datetime, check_times, issued_at
 from service.protocol.strict_json import shortened
@@ -27,6 +35,14 @@ MAX_TOKEN = 8_192
 
 MOST_HEADERS = 64
 """Cached headers of tokens; tokens that one key has signed share a header."""
+
+MOST_VERIFIED = 4_096
+"""Tokens that are not verified again when their client comes back, about 0.5 KiB each."""
+
+TIMES = ("exp", "nbf", "iat")
+
+PARTS = 3
+"""Parts of a token between its dots."""
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -52,6 +68,28 @@ class Identity(msgspec.Struct, frozen=True):
         if scope not in self.scopes:
             word = self.chat_word if scope == CHAT else scope
             raise NotAllowed(problem=f"This needs a token with the scope {word}.")
+
+
+class _Header(NamedTuple):
+    """What a checked header says; `plain` if it changes nothing about how a token is read."""
+
+    fields: dict[str, Any]
+    algorithm: str
+    key_id: str | None
+    plain: bool
+
+
+class _Verified(NamedTuple):
+    """What a token that is valid but for its times proves, for as long as its key is the one that the header names.
+
+    Keys that are published anew are other objects, so after a rotation each token is verified again.
+    """
+
+    named: tuple[str, str | None]
+    """The algorithm and the key id."""
+    key: Key
+    times: dict[str, Any]
+    identity: Identity
 
 
 def _without_warning(name: str) -> Any:
@@ -86,7 +124,9 @@ class TokenVerifier:
         self.rules = rules or ClaimRules()
         # `registry=` silently overrides `algorithms=` in joserfc, so the list is passed here only.
         self._registry = _Algorithms(algorithms=list(algorithms))
-        self._headers: dict[str, tuple[str, str | None]] = {}
+        self._headers: dict[str, _Header] = {}
+        self._verified: OrderedDict[bytes, _Verified] = OrderedDict()
+        """By SHA-256, so that the node's memory holds no token."""
         self._claims = self._claims_registry()
 
     async def verify(self, token: str) -> Identity:
@@ -98,18 +138,37 @@ class TokenVerifier:
             TokenNotYetValid: `nbf` has not come.
             Unavailable: the key cannot be fetched now.
         """
-        decoded = await self.read(token)
+        # A token that is too long is none of those that are known.
+        digest = sha256(token[: MAX_TOKEN + 1].encode(errors="surrogatepass")).digest()
+        known = self._verified.get(digest)
+        if known is None or await self._keys.find(*known.named) is not known.key:
+            known = await self._verify(token)
+            self._verified[digest] = known
+            if len(self._verified) > MOST_VERIFIED:
+                self._verified.popitem(last=False)
+        else:
+            check_times(known.times, time.time(), self._leeway)
+            self._verified.move_to_end(digest)
+        return known.identity
+
+    async def _verify(self, token: str) -> "_Verified":
+        read, key = await self._read(token)
+        claims = read.claims
+        require_issuer(claims.get("iss"), self._issuer)
         with translated_errors():
-            self._claims.validate(decoded.claims)
-        check_times(decoded.claims, time.time(), self._leeway)
-        return Identity(
-            self.rules.user_of(decoded.claims),
-            self.rules.name_of(decoded.claims),
-            as_datetime(decoded.claims["exp"], self._leeway),
-            self.rules.scopes_of(decoded.claims),
-            issued_at(decoded.claims),
+            self._claims.validate(claims)
+        check_times(claims, time.time(), self._leeway)
+        identity = Identity(
+            self.rules.user_of(claims),
+            self.rules.name_of(claims),
+            as_datetime(claims["exp"], self._leeway),
+            self.rules.scopes_of(claims),
+            issued_at(claims),
             self.rules.chat_word,
         )
+        times = {name: claims[name] for name in TIMES if name in claims}
+        header = self._header(token)
+        return _Verified((header.algorithm, header.key_id), key, times, identity)
 
     async def read(self, token: str) -> jwt.Token:
         """Return the claims of a token with a valid signature, for any issuer and audience.
@@ -118,6 +177,9 @@ class TokenVerifier:
             TokenInvalid: the signature is invalid.
             Unavailable: the key cannot be fetched now.
         """
+        return (await self._read(token))[0]
+
+    async def _read(self, token: str) -> tuple[jwt.Token, Key]:
         if len(token) > MAX_TOKEN:
             raise TokenInvalid(problem="it is too long")
         if token[:7].lower() == "bearer ":
@@ -125,12 +187,39 @@ class TokenVerifier:
                 problem="it begins with Bearer, which belongs in the header Authorization alone"
             )
         with translated_errors():
-            algorithm, key_id = self._header(token)
-            key = await self._keys.find(algorithm, key_id)
-            return jwt.decode(token, key, registry=self._registry)
+            header = self._header(token)
+            key = await self._keys.find(header.algorithm, header.key_id)
+            claims = self._claims_of(token, header, key)
+            if claims is None:
+                return jwt.decode(token, key, registry=self._registry), key
+            return jwt.Token(header.fields, claims), key
 
-    def _header(self, token: str) -> tuple[str, str | None]:
-        """Return the algorithm and the key id that a token names; the decoder checks the rest.
+    def _claims_of(self, token: str, header: "_Header", key: Key) -> dict[str, Any] | None:
+        """Return the claims of a signed token without reading its header, which is known, a second time.
+
+        None if something about the token is unusual: the library's decoder reads it then, or says what is wrong.
+
+        Raises:
+            JoseError: the signature is invalid.
+        """
+        parts = token.encode().split(b".")
+        if not header.plain or len(parts) != PARTS or len(parts[2]) > self._registry.max_signature_length:
+            return None
+        try:
+            payload, signature = urlsafe_b64decode(parts[1]), urlsafe_b64decode(parts[2])
+        except ValueError:
+            return None
+        algorithm = self._registry.get_alg(header.algorithm)
+        algorithm.check_key(key)
+        if not algorithm.verify(b".".join(parts[:2]), signature, key):
+            raise BadSignatureError
+        with suppress(ValueError):
+            if isinstance(claims := json.loads(payload), dict):
+                return claims
+        return None
+
+    def _header(self, token: str) -> "_Header":
+        """Return what the header of a token says; the decoder checks the rest.
 
         Raises:
             JoseError, ValueError: it is no token, or its algorithm is not allowed.
@@ -140,7 +229,12 @@ class TokenVerifier:
             header = extract_compact(token.encode()).headers()
             self._registry.check_header(header)
             key_id = header.get("kid")
-            known = self._registry.get_alg(header["alg"]).name, key_id if isinstance(key_id, str) else None
+            known = _Header(
+                header,
+                self._registry.get_alg(header["alg"]).name,
+                key_id if isinstance(key_id, str) else None,
+                plain=not header.keys() & {"crit", "b64"},
+            )
             if len(self._headers) >= MOST_HEADERS:
                 self._headers.clear()
             self._headers[first] = known
@@ -182,6 +276,8 @@ def translated_errors() -> Iterator[None]:
         yield
     except (JoseError, ValueError, TypeError, RecursionError) as error:
         problem = shortened(str(error).rstrip(" .:")) or type(error).__name__
+        if isinstance(error, DecodeError):
+            problem += " (a signed token has three parts of letters, digits, - and _, with dots between them)"
         # The message of a library may repeat parts of the token, so the log gets `logged` instead.
         raise TokenInvalid(problem=problem, logged=_loggable(error)) from error
 

@@ -195,4 +195,6 @@ def client_name(user_agent: str | None) -> str | None:
     """Return the printable characters of a user agent, at most `MAX_CLIENT`; None if there are none."""
     if not user_agent:
         return None
+    if user_agent.isprintable():
+        return user_agent[:MAX_CLIENT]
     return "".join(islice(filter(str.isprintable, user_agent), MAX_CLIENT)) or None

@@ -64,7 +64,7 @@ class Engine:
 
     # WebSocket.
 
-    async def on_upgrade(self, transport: WebSocketTransport, request: Upgrade) -> None:
+    def on_upgrade(self, transport: WebSocketTransport, request: Upgrade) -> None:
         """Accept or refuse a WebSocket, which opens a session or upgrades one."""
         address = self._addresses.of(request.address, request.headers.raw)
         found = self.find(QueryParams(request.query), request.headers, address, "websocket")

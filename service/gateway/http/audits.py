@@ -4,22 +4,25 @@ Invariant: a read is recorded with the token's user as its author before its ans
 written here.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import cast
 
 from service.audit.access_log import AccessLog
 from service.audit.history.as_of import AsOf
+from service.audit.history.event_selection import can_concern_a_room
 from service.audit.history.event_stream import Selection, Stream
-from service.audit.history.existence import require_known
+from service.audit.history.existence import WrongMoment, require_event, require_known, require_reached
 from service.audit.history.person_view import PersonViews
 from service.domain.events import EVENTS, AuditRead, Recorded
 from service.domain.permissions import require_role
 from service.domain.room import RoomState, require_member
 from service.domain.streams import AUDIT, EVERYTHING, room_subject
 from service.errors import NotAllowed, Overloaded
-from service.eventstore.as_of_reader import AsOfReader, EventFilter
+from service.eventstore.as_of_reader import AsOfReader
+from service.eventstore.event_queries import EventFilter
 from service.eventstore.readiness import Readiness
 from service.gateway.auth.claims import AUDITOR
 from service.gateway.http.endpoint import NDJSON, Caller, Chunks, Read
@@ -77,24 +80,30 @@ class Audits:
         """Show a room at a moment, by default now: settings, people, and messages as they read then."""
         moment = _moment("at", query.at)
         await self._record(caller, "room", query, room=query.room_id)
+        await self._require_reached("at", moment, query.room_id)
         return self._sent(await AsOf(self.reader).room(query.room_id, moment))
 
     async def room_changes(self, caller: Caller, query: RoomChangesQuery) -> Chunks:
         """Show the difference in a room between two moments; `to` is now by default."""
         begin, end = _moment("from", query.from_, "before"), _moment("to", query.to)
         await self._record(caller, "changes", query, room=query.room_id)
-        return self._sent(await AsOf(self.reader).changes(query.room_id, begin, end))
+        await self._require_reached("from", begin, query.room_id)
+        await self._require_reached("to", end, query.room_id)
+        with _as_parameter("to"):
+            return self._sent(await AsOf(self.reader).changes(query.room_id, begin, end))
 
     async def person_view(self, caller: Caller, query: PersonViewQuery) -> PersonView:
         """Show what a person could see of a room at a moment, what was sent to them, and what they had read."""
         moment = _moment("at", query.at)
         await self._record(caller, "view", query, room=query.room, person=query.user_id)
+        await self._require_reached("at", moment, query.room)
         return await PersonViews(self.reader).view(query.user_id, query.room, moment, day_of(query.at))
 
     async def person_rooms(self, caller: Caller, query: PersonRoomsQuery) -> Chunks:
         """Show what a person could see of every room that they had to do with, at a moment, by default now."""
         time = _time("at", query.at, "end")
         await self._record(caller, "view", query, person=query.user_id)
+        await self._require_reached("at", time)
         return self._sent(await PersonViews(self.reader).rooms(query.user_id, time, day_of(query.at)))
 
     async def events(self, caller: Caller, query: EventsQuery) -> Chunks:
@@ -148,6 +157,12 @@ class Audits:
         reading = AuditRead(what=kind, via="http", room=room, person=person, asked=asked)
         await self.access_log.record(reading, caller.user)
 
+    async def _require_reached(self, parameter: str, moment: Moment, room: str | None = None) -> None:
+        with _as_parameter(parameter):
+            await require_reached(self.reader, moment)
+            if room is not None:
+                await require_event(self.reader, room, moment)
+
     async def _sent(self, chunks: Chunks) -> Chunks:
         self._sending += 1
         try:
@@ -181,7 +196,16 @@ def _reading(recorded: Recorded) -> Reading:
 
 def _require_owner(state: RoomState, user: str, at: datetime) -> None:
     require_member(state, user, at)
-    require_role(state, user, "owner")
+    require_role(state, user, "owner", "see who read a room's record")
+
+
+@contextmanager
+def _as_parameter(name: str) -> Iterator[None]:
+    """Report a moment that cannot be answered as a wrong parameter."""
+    try:
+        yield
+    except WrongMoment as problem:
+        raise BadParameter(problem=str(problem), parameter=name) from problem
 
 
 def _moment(name: str, text: str | None, day: Part = "end") -> Moment:
@@ -205,11 +229,15 @@ def _wanted(query: EventsQuery) -> Selection:
         raise BadParameter(problem=problem, parameter="type")
     if query.follow and query.to is not None:
         raise BadParameter(problem="A stream that is followed has no end; leave out `to`.", parameter="to")
-    which = EventFilter(TOPICS[query.type] if query.type else None, query.person)
+    topic = TOPICS[query.type] if query.type else None
+    if topic and query.room is not None and not can_concern_a_room(topic):
+        problem = f"An event of the type {query.type} concerns no room; leave out `room`."
+        raise BadParameter(problem=problem, parameter="room")
+    which = EventFilter(topic, query.person, query.room, fields=True)
     since, until = _time("from", query.from_, "start"), _time("to", query.to, "end")
     if since is not None and until is not None and since > until:
         raise BadParameter(problem="This range ends before it begins: `from` is after `to`.", parameter="to")
-    return Selection(after=query.after, since=since, until=until, room=query.room, which=which)
+    return Selection(after=query.after, since=since, until=until, which=which)
 
 
 _IN_A_ROOM = ("room_not_found",)

@@ -1,10 +1,8 @@
 """The heads of requests and of refusals; pure."""
 
-from collections.abc import Mapping
-from typing import Any
 from urllib.parse import unquote
 
-from httptools import parse_url
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser, parse_url
 from starlette.datastructures import Headers
 
 from service.gateway.transport.transport import Upgrade
@@ -31,17 +29,55 @@ def declared_length(fields: Fields) -> int:
     return max((int(value) for name, value in fields if name == b"content-length"), default=0)
 
 
+class _Head:
+    """The URL and the headers of a request, as `HttpRequestParser` reports them."""
+
+    __slots__ = ("fields", "url")
+
+    def __init__(self) -> None:
+        self.url = b""
+        self.fields: Fields = []
+
+    def on_url(self, url: bytes) -> None:
+        self.url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.fields.append((name.lower(), value))
+
+
+def read_upgrade(data: bytes, peer: str | None, began: float, *, trusted: bool) -> Upgrade | None:
+    """Return the request for a WebSocket that is all of `data`; None if `data` is anything else.
+
+    Its first byte was received at the time `began` of the loop, from a peer that is a `trusted` proxy or not.
+    """
+    if not data.endswith(b"\r\n\r\n") or b"pgrade" not in data:
+        return None
+    head = _Head()
+    parser = HttpRequestParser(head)
+    try:
+        parser.feed_data(data)
+    except HttpParserUpgrade as upgrade:
+        if upgrade.args[0] == len(data) and _is_for_websocket(head.fields):
+            drop_forwarded(head.fields, trusted=trusted)
+            method = parser.get_method().decode("ascii")
+            return upgrade_of(head.fields, head.url, method, parser.get_http_version(), peer, began)
+    except HttpParserError:
+        pass  # `TimedHttpProtocol` answers it
+    return None
+
+
+def _is_for_websocket(fields: Fields) -> bool:
+    """Return what uvicorn's `_should_upgrade` does; False for a request that declares a body."""
+    named = dict(fields)
+    tokens = [token.strip() for token in named.get(b"connection", b"").lower().split(b",")]
+    is_upgrade = b"upgrade" in tokens and named.get(b"upgrade", b"").lower() == b"websocket"
+    return is_upgrade and not named.keys() & {b"content-length", b"transfer-encoding"}
+
+
 def upgrade_of(
-    fields: Fields, url: bytes, scope: Mapping[str, Any], peer: str | None, began: float
+    fields: Fields, url: bytes, method: str, http_version: str, peer: str | None, began: float
 ) -> Upgrade:
     """Return the request for a WebSocket; its first byte was received at the time `began` of the loop."""
     parsed = parse_url(url)
-    return Upgrade(
-        Headers(raw=fields),
-        peer,
-        unquote((parsed.path or b"/").decode("ascii")),
-        scope["method"],
-        scope["http_version"],
-        began,
-        parsed.query or b"",
-    )
+    path = unquote((parsed.path or b"/").decode("ascii"))
+    return Upgrade(Headers(raw=fields), peer, path, method, http_version, began, parsed.query or b"")

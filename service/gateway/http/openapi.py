@@ -137,7 +137,10 @@ def _action(action: Action, known: schemas.Catalogue) -> Part:
         "summary": " ".join((action.do.__doc__ or "").split()),
         "security": [{"bearer": [action.scope]}],
         "parameters": _parameters(action.path, action.query, known),
-        "requestBody": {"required": True, "content": _json(known, action.body)},
+        "requestBody": {
+            "required": any(field.required for field in msgspec.structs.fields(action.body)),
+            "content": _json(known, action.body),
+        },
         "responses": {
             "200": {"description": schemas.summary(action.answer), "content": _json(known, action.answer)},
             **_refusals([*ANY_READ, *refusals_of(action)], known),

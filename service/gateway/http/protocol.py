@@ -1,5 +1,7 @@
 """uvicorn's HTTP class with a time limit and size limits for incoming requests.
 
+`service.gateway.http.first_request` creates its instances, for connections that do not begin with an upgrade.
+
 The time limit starts with the connection, or with the first byte of a later request. A complete head renews it once,
 for the body; other received bytes do not. There is no limit for slow responses, or for a WebSocket after its upgrade
 (see `service.gateway.websocket.connection`). Between two requests uvicorn closes the connection after
@@ -14,18 +16,14 @@ connection has had a request of an identified session, it parses in its address'
 """
 
 import asyncio
-import sys
-import time
 from collections import Counter
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from service.gateway.http.flow import Flow
+from service.gateway.http.flow import Flow, ReadAhead
 from service.gateway.http.head import REFUSAL, declared_length, drop_forwarded, upgrade_of
-from service.gateway.http.read_ahead import ReadAhead
-from service.gateway.transport.client_address import ClientAddresses, address_key
+from service.gateway.transport.client_address import address_key
 from service.gateway.transport.receive_budget import Account, ReceiveBudget
 from service.gateway.transport.transport import BEGAN
 from service.runtime.timeouts import Timeouts
@@ -53,12 +51,12 @@ OVERDUE, OVERSIZED = "overdue", "oversized"
 
 
 class TimedHttpProtocol(HttpToolsProtocol):
-    """One HTTP connection; `http_class` sets its time limit.
+    """One HTTP connection; `http_class` sets its time limit, whose deadlines are by transport.
 
     `cut` counts the connections that were closed because a request was `OVERDUE`, or its head `OVERSIZED`.
     """
 
-    waits: ClassVar[Timeouts["TimedHttpProtocol"]]
+    waits: ClassVar[Timeouts[asyncio.Transport]]
     cut: ClassVar[Counter[str]]
     budget: ClassVar[ReceiveBudget]
     turns: ClassVar[Turns]
@@ -72,7 +70,7 @@ class TimedHttpProtocol(HttpToolsProtocol):
         return False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's
-        """Start the time limit of the first request."""
+        """Take over a connection from `FirstRequest`, which has started the time limit."""
         super().connection_made(transport)
         self.flow: Flow = Flow(transport, self._schedule)
         self._unparsed = ReadAhead()
@@ -89,11 +87,10 @@ class TimedHttpProtocol(HttpToolsProtocol):
         self._by_proxy = self.budget.addresses.trusts(self._peer)
         self._account: Account = self.budget.account(self._peer, self._no_room)
         self._handed_over = False  # to a WebSocket
-        self.waits.begin(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the time limit."""
-        self.waits.end(self)
+        self.waits.end(self.transport)
         self.idle.pop(self, None)
         self._account.end()
         super().connection_lost(exc)
@@ -103,6 +100,13 @@ class TimedHttpProtocol(HttpToolsProtocol):
         """Drop what refers back to this object: a cycle would keep its memory until a full collection."""
         self.flow.end()
         self.cycle = self.parser = cast("Any", None)
+
+    def received_in_turn(self, data: bytes) -> None:
+        """Parse the first bytes, in the turn of the address."""
+        self._unparsed.add(data)
+        self._parse_chunk()
+        self.flow.hold(bool(self._unparsed))
+        self._count()
 
     def data_received(self, data: bytes) -> None:
         """Parse received bytes, in chunks, and of an unknown client in turn."""
@@ -189,17 +193,18 @@ class TimedHttpProtocol(HttpToolsProtocol):
     def handle_websocket_upgrade(self) -> None:
         """Hand the connection over to a WebSocket with the parsed request, which uvicorn would parse again."""
         self._in_head = False
-        self.waits.end(self)
+        self.waits.end(self.transport)
         self._unparsed.clear()  # a client may not send before it has our response (RFC 6455, section 4.1)
         self.flow.hold(False)
         if self._whole_size > MAX_HEAD:
             self._too_large()
             return
         self.connections.discard(self)
-        request = upgrade_of(self.headers, self.url, self.scope, self._peer, self._began)
-        kind = cast("type[WebSocketConnection]", self.ws_protocol_class)
+        method, version = self.scope["method"], self.scope["http_version"]
+        request = upgrade_of(self.headers, self.url, method, version, self._peer, self._began)
         self._handed_over = True
         self._account.head = self._whole_size
+        kind = cast("type[WebSocketConnection]", self.ws_protocol_class)
         websocket = kind(self.config.ws_max_size, self.server_state, self._account)
         websocket.connection_made(self.transport)
         self.transport.set_protocol(websocket)
@@ -212,14 +217,14 @@ class TimedHttpProtocol(HttpToolsProtocol):
         self._began = asyncio.get_running_loop().time()
         self.scope["extensions"] = {BEGAN: {"time": self._began}}
         self._identified = False
-        if self not in self.waits:
-            self.waits.begin(self)
+        if self.transport not in self.waits:
+            self.waits.begin(self.transport)
 
     def on_headers_complete(self) -> None:
         """Start the time limit of the body."""
         self._in_head = False
         self._whole_size = self._head_size  # may include bytes after the head; an upgrade has none
-        self.waits.begin(self)
+        self.waits.begin(self.transport)
         self._account.is_from(self.headers)
         drop_forwarded(self.headers, trusted=self._by_proxy)
         self._identified = self.is_identified(self.url)
@@ -239,14 +244,14 @@ class TimedHttpProtocol(HttpToolsProtocol):
         """Stop the time limit: the request is complete."""
         self._in_head = True
         self._head_size = 0
-        self.waits.end(self)
+        self.waits.end(self.transport)
         if not self._refused:
             super().on_message_complete()
 
     def time_out(self) -> None:
         """Close the connection, since the time limit of the head or body has expired."""
         if self.flow.read_paused or self._unparsed:  # the rest may be unread because the application is slow
-            self.waits.begin(self)
+            self.waits.begin(self.transport)
             return
         self.cut[OVERDUE] += 1
         if self._head_size and not self._answering():
@@ -259,8 +264,8 @@ class TimedHttpProtocol(HttpToolsProtocol):
         self._refuse(b"431 Request Header Fields Too Large")
 
     def _wait(self) -> None:
-        if not self._answering() and self not in self.waits:
-            self.waits.begin(self)
+        if not self._answering() and self.transport not in self.waits:
+            self.waits.begin(self.transport)
 
     def _answering(self) -> bool:
         cycle = cast("RequestResponseCycle | None", self.cycle)  # None before the first request
@@ -274,27 +279,3 @@ class TimedHttpProtocol(HttpToolsProtocol):
         if unanswered or not self._answering():
             self.transport.write(REFUSAL % (status, headers))
         self.transport.close()
-
-
-def http_class(
-    part_seconds: float = PART_SECONDS,
-    cut: Counter[str] | None = None,
-    budget: ReceiveBudget | None = None,
-    is_identified: Callable[[bytes], bool] = lambda _url: False,
-    max_body: int = sys.maxsize,
-    turns: Turns | None = None,
-) -> type[TimedHttpProtocol]:
-    """Return the class for uvicorn's `http`; its connections share one timer and one budget (default: no limit)."""
-    waits: Timeouts[TimedHttpProtocol] = Timeouts(part_seconds, TimedHttpProtocol.time_out)
-    fields: dict[str, Any] = {
-        "waits": waits,
-        "idle": {},
-        "cut": Counter() if cut is None else cut,
-        "budget": ReceiveBudget(sys.maxsize, ClientAddresses(()), time.monotonic)
-        if budget is None
-        else budget,
-        "max_body": max_body,
-        "turns": Turns() if turns is None else turns,
-        "is_identified": lambda _, url: is_identified(url),
-    }
-    return type("TimedHttpProtocol", (TimedHttpProtocol,), fields)

@@ -70,9 +70,10 @@ class RequestGuard:
         check_origin(request.headers, self.origins, action)
         if not self.readiness.ready:
             raise Unavailable
-        token = bearer(request.headers.get("authorization"))
+        authorization = request.headers.get("authorization")
+        token = bearer(authorization)
         if token is None:
-            raise TokenMissing
+            raise TokenMissing if authorization is None else TokenMissing(_NO_BEARER)
         identity = await self.tokens.verify(token)
         await self.people.load([identity.user])
         require_standing(self.people.account(identity.user))
@@ -90,8 +91,14 @@ class RequestGuard:
             self.charges.take(user, address_key(request.client.host if request.client else None), price)
 
 
+_NO_BEARER = "the header Authorization has another form than Bearer TOKEN"
+
 _EXPECTED = {"int": "a whole number", "bool": "true or false"}
 """What a parameter has to be, by msgspec's name; that the sent value is text goes without saying in a URL."""
+
+_BOUND, _AT = re.compile("Expected 'int' (>=|<=) "), {">=": "at least", "<=": "at most"}
+_MISSING = re.compile(r"Object missing required field '(\w+)'")
+_MISSED = re.compile(r"The parameter (\w+) is missing")
 
 
 def address_of(request: Request) -> str | None:
@@ -126,13 +133,17 @@ def parameters(request: Request, query: type[T]) -> T:
         words = problem_of(error, given, query)
         for wanted, expected in _EXPECTED.items():
             words = words.replace(f"Expected '{wanted}', got 'str'", f"Expected {expected}")
+        words = _BOUND.sub(lambda bound: f"Expected a whole number of {_AT[bound[1]]} ", words)
+        words = _MISSING.sub(r"The parameter \1 is missing.", words)
         problem = shortened(words)
-        found = _where.search(problem)
+        found = _where.search(problem) or _MISSED.match(problem)
         raise BadParameter(problem=problem, parameter=found[1] if found else "") from error
 
 
 async def body(request: Request, kind: type[T]) -> T:
     """Return the JSON object in a request's body, parsed as strictly as frames (`service.protocol.strict_json`).
+
+    An empty body is an empty object: no field is required of some.
 
     Raises:
         HTTPException: the body is longer than `MAX_BODY` bytes, or the client closed before its end.
@@ -149,7 +160,7 @@ async def body(request: Request, kind: type[T]) -> T:
             400
         ) from error  # uvicorn drops the response; another exception is logged as an error
     try:
-        value = parse_json(read.decode())
+        value = parse_json(read.decode()) if read else {}
     except (NotJson, UnicodeDecodeError) as error:
         raise Malformed(problem="The body is not valid JSON.") from error
     check_strings(value, "$")

@@ -95,10 +95,10 @@ class Http:
 
         The state of the log may be some moments old: see `service.eventstore.readiness`.
         """
-        if not await self.probe.answers():
-            log_state = "unreachable"
-        else:
+        if await self.probe.answers():
             log_state = "ok" if self.readiness.ready else "not fit to serve"
+        else:
+            log_state = "not fit to serve" if self.probe.read_only else "unreachable"
         ready = log_state == "ok"
         bus = "ok" if self.relay.heartbeat.receiving else "deaf"
         answer = http.Readiness(ready=ready, log=log_state, bus=bus, connections=len(self.sessions))

@@ -1,5 +1,8 @@
 """The native endpoint, `GET /ws`: a connection from its upgrade to its last frame (`docs/reference/protocol.md`)."""
 
+from collections.abc import Coroutine
+from typing import Any
+
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -110,10 +113,29 @@ class NativeEndpoint:
             settings.connect_timeout, NativeConversation.time_out
         )
 
-    async def on_upgrade(self, transport: WebSocketTransport, request: Upgrade) -> None:
+    def on_upgrade(self, transport: WebSocketTransport, request: Upgrade) -> Coroutine[Any, Any, None] | None:
         """Refuse a connection, or accept it and wait for `connect` until the timeout."""
-        request = request._replace(address=self._addresses.of(request.address, request.headers.raw))
-        refused = await self._refused(request)
+        headers = request.headers
+        request = request._replace(address=self._addresses.of(request.address, headers.raw))
+        refused = self.admission.check_request(headers, request.address, len(self.unauthenticated))
+        if refused is None and (token := bearer(headers.get("authorization"))) is not None:
+            return self._check_token(transport, request, token)
+        self._answer(transport, request, refused)
+        return None
+
+    async def _check_token(self, transport: WebSocketTransport, request: Upgrade, token: str) -> None:
+        """Refuse a connection of a user who has too many of them, or accept it."""
+        refused: OnRecordError | None = None
+        try:
+            identity = await self.admission.tokens.verify(token)
+            self.admission.check_connection_limit(identity.user)
+        except TooManyConnections as error:
+            refused = self.admission.refuse(error.code, request.address, error)
+        except (TokenInvalid, TokenExpired, TokenNotYetValid, Unavailable):
+            pass  # `connect` may carry a better token
+        self._answer(transport, request, refused)
+
+    def _answer(self, transport: WebSocketTransport, request: Upgrade, refused: OnRecordError | None) -> None:
         if refused is not None:
             transport.refuse(refusal(refused))
         else:
@@ -137,20 +159,6 @@ class NativeEndpoint:
             response.headers.update(READABLE)
             return response
         return problem(request, HTTPException(426, headers={"Upgrade": "websocket"}))
-
-    async def _refused(self, request: Upgrade) -> OnRecordError | None:
-        refused = self.admission.check_request(request.headers, request.address, len(self.unauthenticated))
-        if refused is not None:
-            return refused
-        try:
-            if (token := bearer(request.headers.get("authorization"))) is not None:
-                identity = await self.admission.tokens.verify(token)
-                self.admission.check_connection_limit(identity.user)
-        except TooManyConnections as error:
-            return self.admission.refuse(error.code, request.address, error)
-        except (TokenInvalid, TokenExpired, TokenNotYetValid, Unavailable):
-            pass  # `connect` may carry a better token
-        return None
 
 
 class NativeConversation:

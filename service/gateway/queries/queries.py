@@ -10,10 +10,12 @@ from datetime import datetime
 from typing import Protocol, TypeVar
 
 import msgspec
+from msgspec import UNSET
 
 from projections import rooms
 from projections.directory import directory
 from service.domain.content.names import shown_room, shown_topic
+from service.domain.membership import successor
 from service.domain.room import RoomState, require_member, visible_until
 from service.errors import Malformed
 from service.eventstore.read_database import ReadModels
@@ -87,8 +89,10 @@ class Queries:
         await self.views.ask(require_member, frame.room_id, asker.user)
         page = await self.views.members(frame.room_id, frame.after, frame.limit)
         # The user may have left while names were read.
-        await self.views.ask(require_member, frame.room_id, asker.user)
-        return RoomMembersAck(members=page.members, has_more=page.has_more)
+        heir = await self.views.ask(_successor, frame.room_id, asker.user)
+        return RoomMembersAck(
+            members=page.members, has_more=page.has_more, invited=page.invited or (), successor=heir or UNSET
+        )
 
     async def history(self, asker: Asker, frame: wire.MessageHistory) -> MessageHistoryAck:
         """`message:history`."""
@@ -181,6 +185,11 @@ class Queries:
                 break
             kept.append(entry if message_bytes >= 0 else bare)
         return kept
+
+
+def _successor(state: RoomState, user: str, at: datetime) -> str | None:
+    require_member(state, user, at)
+    return None if state.visibility == "direct" else successor(state, user)
 
 
 def _pins(state: RoomState, user: str, at: datetime) -> list[tuple[int, int]]:

@@ -12,6 +12,7 @@ from itertools import accumulate
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
+from msgspec import UNSET
 
 from projections import messages, read_receipts
 from projections.messages import MessageRow
@@ -26,6 +27,7 @@ from service.eventstore.reader import LogReader
 from service.presence.presence import Presence
 from service.protocol.events import (
     History,
+    InvitedEntry,
     MemberEntry,
     Members,
     Message,
@@ -49,6 +51,9 @@ MAX_ROOMS_PER_QUERY = 100
 
 MAX_SHOWN_PER_EMOJI = 100
 """Users listed under one emoji of a message; `count` counts all."""
+
+MAX_INVITED = 200
+"""Users with an open invitation in a list."""
 
 ID_LENGTH = 128
 """Characters of a user id for which lists of ids have room; a list of longer ids has fewer of them."""
@@ -180,7 +185,20 @@ class Views:
             )
             for user in page
         ]
-        return Members(room_id=room, members=entries, has_more=len(users) > limit)
+        return Members(
+            room_id=room,
+            members=entries,
+            has_more=len(users) > limit,
+            invited=await self._invited(state) if state.invited and after is None else UNSET,
+        )
+
+    async def _invited(self, state: RoomState) -> tuple[InvitedEntry, ...]:
+        page = _shortened(sorted(state.invited), MAX_INVITED, str)
+        await self._people.load(page)
+        return tuple(
+            InvitedEntry(user_id=user, name=self._people.name_of(user), by=state.invited[user])
+            for user in page
+        )
 
     async def messages(self, rows: Sequence[MessageRow], user: str) -> list[Message]:
         """Return the payloads of messages as `user` sees them: without mentions of them that do not count.

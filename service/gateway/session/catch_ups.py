@@ -41,7 +41,8 @@ class CatchUps:
 
     async def settle(self) -> None:
         """Wait until all tasks have ended, since each still records how far it has written."""
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _done(self, room: str, task: "asyncio.Task[None]") -> None:
         self._tasks.discard(task)

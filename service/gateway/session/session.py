@@ -154,7 +154,9 @@ class Session(ABC):
         if (evicted := self._rooms.add(room, added=added)) is not None:
             self.stop(evicted)
             self.emit(RoomUnsubscribed(room_id=evicted))
-        self._catch_ups.start(self, room, after)
+        # A task is needed only to send past events, or while unsent bytes have to be waited for.
+        if self.transport.outbox or not self._hub.subscriptions.subscribe_at_head(self, room, after):
+            self._catch_ups.start(self, room, after)
 
     def stop(self, room: str) -> None:
         """Unsubscribe from a room."""

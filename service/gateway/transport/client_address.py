@@ -5,6 +5,7 @@ Upgrades use uvicorn's `ProxyHeadersMiddleware`, as requests over ASGI do. It ta
 """
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from ipaddress import IPv6Address, IPv6Network, ip_address
 from typing import Any
 
@@ -12,6 +13,9 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 PREFIX = 64
 """Bits of an IPv6 address that identify one customer (RFC 6177)."""
+
+LONGEST, MOST_KEPT = 64, 4_096
+"""Characters of an address that is kept once it is parsed, and their number: a connection asks five times."""
 
 
 class ClientAddresses:
@@ -38,23 +42,32 @@ class ClientAddresses:
 
 def canonical_address(address: str | None) -> str | None:
     """Return the canonical form of an address; None if the text is not an address."""
-    try:
-        return None if address is None else str(ip_address(address))
-    except ValueError:
-        return None
+    return _read(address or "")[0]
 
 
 def address_key(address: str | None) -> str:
     """Return the key under which an address is counted: a customer with IPv6 has a whole /64."""
+    return _read(address or "")[1]
+
+
+def _read(address: str) -> tuple[str | None, str]:
+    """Return the canonical form and the key of an address; a longer text than an address has is not kept."""
+    return _kept(address) if len(address) <= LONGEST else _parsed(address)
+
+
+def _parsed(address: str) -> tuple[str | None, str]:
     try:
-        known = ip_address(address or "")
+        known = ip_address(address)
     except ValueError:
-        return ""
+        return None, ""
     if not isinstance(known, IPv6Address):
-        return str(known)
+        return str(known), str(known)
     if known.ipv4_mapped is not None:
-        return str(known.ipv4_mapped)
-    return str(IPv6Network((int(known), PREFIX), strict=False))
+        return str(known), str(known.ipv4_mapped)
+    return str(known), str(IPv6Network((int(known), PREFIX), strict=False))
+
+
+_kept = lru_cache(MOST_KEPT)(_parsed)
 
 
 async def _nothing(*_: Any) -> None:

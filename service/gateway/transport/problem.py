@@ -13,7 +13,7 @@ from starlette.routing import BaseRoute
 
 from service.errors import OnRecordError, TokenInvalid, Trouble, Unavailable
 from service.gateway.transport.transport import Refused
-from service.protocol.problems import plain_problem, problem_fields
+from service.protocol.problems import problem_fields, status_problem
 
 REALM = 'Bearer realm="onrecord"'
 MEDIA_TYPE = "application/problem+json"
@@ -22,13 +22,15 @@ RETRY_AFTER = 1
 
 
 class TokenMissing(TokenInvalid):
-    """No token was sent; the challenge names no error in this case (RFC 6750, section 3)."""
+    """No token was sent; the challenge names no error in this case (RFC 6750, section 3).
 
-    def __init__(self) -> None:
-        super().__init__(
-            problem="none was given; send it in the header Authorization: Bearer TOKEN",
-            logged="none was given",
-        )
+    `data`: `problem`, which says what the header `Authorization` has instead, if there is one.
+    """
+
+    def __init__(
+        self, problem: str = "none was given; send it in the header Authorization: Bearer TOKEN"
+    ) -> None:
+        super().__init__(problem=problem, logged=problem.split(";", maxsplit=1)[0])
 
 
 def application(routes: Sequence[BaseRoute], middleware: Sequence[Middleware] = ()) -> Starlette:
@@ -45,7 +47,7 @@ def application(routes: Sequence[BaseRoute], middleware: Sequence[Middleware] = 
 def problem(_request: Request, error: Exception) -> Response:
     """Return the response to an exception; one that is not an error of this service is answered as `unavailable`."""
     if isinstance(error, HTTPException):
-        fields, headers = plain_problem(error.status_code), dict(error.headers or {})
+        fields, headers = status_problem(error.status_code), dict(error.headers or {})
     else:
         known = error if isinstance(error, OnRecordError) else Unavailable()
         fields, headers = problem_fields(known), headers_of(known)
@@ -56,7 +58,7 @@ def problem(_request: Request, error: Exception) -> Response:
 def refusal(error: OnRecordError | HTTPException) -> Refused:
     """Return the response that refuses an upgrade because of an error; it includes the detail of an `HTTPException`."""
     if isinstance(error, HTTPException):
-        fields, headers = {**plain_problem(error.status_code), "detail": error.detail}, error.headers
+        fields, headers = {**status_problem(error.status_code), "detail": error.detail}, error.headers
     else:
         fields, headers = problem_fields(error), headers_of(error)
     all_headers = {"Content-Type": MEDIA_TYPE, "Cache-Control": "no-store", **(headers or {})}

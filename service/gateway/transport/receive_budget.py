@@ -44,7 +44,8 @@ class ReceiveBudget:
 
     def change(self, account: "Account", more: int) -> None:
         """Count `more` bytes of an account, or fewer if negative."""
-        address = self._by_address.setdefault(account.key, _Address())
+        if (address := self._by_address.get(account.key)) is None:
+            address = self._by_address[account.key] = _Address()
         account.held += more
         address.held += more
         self.held += more

@@ -4,8 +4,8 @@ Invariant: no sender waits for a slow peer. A write is sent at once or buffered;
 ends, once, with a close code.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 from starlette.datastructures import Headers
 
@@ -148,5 +148,5 @@ class WebSocketTransport(Transport, Protocol):
 class Endpoint(Protocol):
     """Serves the WebSockets of a path."""
 
-    async def on_upgrade(self, transport: WebSocketTransport, request: Upgrade) -> None:
-        """Accept or refuse an upgrade. The call may return then, or last as long as the connection."""
+    def on_upgrade(self, transport: WebSocketTransport, request: Upgrade) -> Coroutine[Any, Any, None] | None:
+        """Accept or refuse an upgrade, or return the coroutine that does; it may last as long as the connection."""

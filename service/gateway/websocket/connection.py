@@ -9,7 +9,7 @@ Invariant: the end of a connection, from either side, is reported once to the co
 import asyncio
 import logging
 from asyncio.transports import BaseTransport
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, ClassVar
 
 from starlette.exceptions import HTTPException
@@ -134,23 +134,27 @@ class WebSocketConnection(WriteBuffer):
         elif endpoint is None:
             self.refuse(refusal(HTTPException(404, "No WebSocket is served at this path.")))
         else:
-            start_task(self.server, self._run(endpoint, request))
+            self._request = request
+            try:
+                if (answering := endpoint.on_upgrade(self, request)) is not None:
+                    start_task(self.server, self._answer(answering))
+            except Exception as error:  # noqa: BLE001 - it is logged
+                _refuse_failed(self, error)
 
-    async def _run(self, endpoint: Endpoint, request: Upgrade) -> None:
-        self._request = request
+    async def _answer(self, answering: Coroutine[Any, Any, None]) -> None:
         try:
-            await endpoint.on_upgrade(self, request)
+            await answering
         except asyncio.CancelledError:
             self.transport.abort()
             raise
-        except Exception:
-            log.exception("knock_failed")
-            self.refuse(refusal(HTTPException(500, "Internal server error.")))
+        except Exception as error:  # noqa: BLE001 - it is logged
+            _refuse_failed(self, error)
 
     def accept(self, begin: Callable[[], Conversation], headers: Sequence[tuple[str, str]] = ()) -> bool:
         """See `WebSocketTransport.accept`."""
         if self.closing or self._request is None:
             return False
+        self.open_writing()
         self.put(handshake.accepted(self._request.headers, headers))
         self._request = None
         self.open = True
@@ -230,6 +234,11 @@ class WebSocketConnection(WriteBuffer):
         """Abort the connection of a peer that ends its stream without a close frame."""
         if self.open:
             self.transport.abort()
+
+
+def _refuse_failed(connection: WebSocketConnection, error: Exception) -> None:
+    log.error("knock_failed", exc_info=error)
+    connection.refuse(refusal(HTTPException(500, "Internal server error.")))
 
 
 def transport_class(

@@ -90,6 +90,9 @@ class FrameReader:
         """Parse until the receive queue is full or the turn ends; pause the socket while unparsed input is left."""
         if (connection := self._connection) is None:
             return
+        if not (self.paused or self._held or self._parser):  # nothing to parse, to pause or to resume
+            self._count(connection)
+            return
         try:
             while self._may_parse(connection) and (received := self._parser.next()) is not None:
                 self.stop_deadline()
@@ -98,8 +101,7 @@ class FrameReader:
                 self._charge(connection, tiny * TINY_FRAGMENT_COST)
         except ProtocolError as error:
             connection.finish(close_frame(error.code, error.reason), error.code, error.reason)
-        if not self._discarding and not connection.account.hold(self._held_bytes(connection)):
-            self.turn_away()
+        self._count(connection)
         self._schedule(connection)
 
     def stop_deadline(self) -> None:
@@ -127,9 +129,13 @@ class FrameReader:
             self.discard()
             connection.transport.abort()
 
-    def _held_bytes(self, connection: FrameHandler) -> int:
+    def _count(self, connection: FrameHandler) -> None:
+        """Count the bytes that are held for a client without an identity; end the connection if there is no room."""
+        if self._discarding or connection.account.identified:
+            return
         queue = connection.messages
-        return self._parser.held + (queue.held if queue is not None else 0)
+        if not connection.account.hold(self._parser.held + (queue.held if queue is not None else 0)):
+            self.turn_away()
 
     def _may_parse(self, connection: FrameHandler) -> bool:
         # A client must not send before it has the handshake's response (section 4.1); early input waits until then.

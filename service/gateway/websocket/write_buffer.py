@@ -32,8 +32,12 @@ class WriteBuffer(asyncio.Protocol):
         self.descriptor = NOWHERE  # the socket's descriptor; `NOWHERE` for a TLS connection
 
     def connection_made(self, transport: BaseTransport) -> None:
-        """Prepare the socket; called by asyncio."""
+        """Keep the transport; called by asyncio."""
         self.transport = cast("asyncio.Transport", transport)
+
+    def open_writing(self) -> None:
+        """Prepare the socket of a connection that is accepted: most that are refused send one response."""
+        transport = self.transport
         tcp = transport.get_extra_info("socket")
         if tcp.family in (socket.AF_INET, socket.AF_INET6):
             # asyncio sets it only if the listening socket was created with IPPROTO_TCP; uvicorn's was not.
@@ -79,8 +83,9 @@ class WriteBuffer(asyncio.Protocol):
 
     def stop_writing(self) -> None:
         """Stop direct writes to this socket, and wake waiting senders."""
-        self.direct_sockets.deny(self.descriptor)
         if self.descriptor != NOWHERE:
+            self.direct_sockets.deny(self.descriptor)
+            self.descriptor = NOWHERE  # the next connection may have the same one
             self._socket.detach()
         self.writable.set()
 

@@ -11,7 +11,7 @@ from service.errors import every_error
 from service.gateway.http.documents import asyncapi_yaml, openapi_yaml
 from service.protocol.close_codes import Close
 from service.protocol.commands import COMMANDS, Connect
-from service.protocol.contract import examples, operations, schemas
+from service.protocol.contract import examples, operations, schemas, typescript
 from service.protocol.native import decode, decode_connect, parse
 from tests.support.contract import faults
 from tests.support.docs import stored_events
@@ -52,6 +52,11 @@ ELSEWHERE = {"POST /dev/token"}
 )
 def test_a_document_made_from_the_code_is_current(document: str, made: Callable[[], str]) -> None:
     assert (DOCS / document).read_text() == made(), "run `make docs`"
+
+
+def test_the_types_of_the_javascript_client_are_current() -> None:
+    made = ROOT / "clients" / "js" / "src" / "protocol.ts"
+    assert made.read_text() == typescript.module(), "run `make docs`"
 
 
 @pytest.mark.parametrize("kind", ["connect", *COMMANDS])

@@ -40,11 +40,9 @@ async def test_after_a_rotation_the_new_key_alone_opens_everything(node: Process
     assert (code, json.loads(status)) == (1, {"current": 0, "older": 0, "unknown": 1})
     assert "ONRECORD_KEY_ENCRYPTION_KEY" in words
     assert json.loads((await run(both, "keys", "status"))[1]) == {"current": 0, "older": 1, "unknown": 0}
-    async with (
-        running(both, "serve") as later,
-        client(later.url, "bob", name="Bob") as bob,
-    ):
-        async with running(environment(database), "project", "run") as outdated:
+    async with running(both, "serve") as later, running(environment(database), "project", "run") as outdated:
+        await until(lambda: any('"projection_leads"' in line for line in outdated.words))
+        async with client(later.url, "bob", name="Bob") as bob:
             await bob.join("general")
             await bob.post("general", "under the new key")
             await until(lambda: any("projection_failed" in line for line in outdated.words))

@@ -42,7 +42,10 @@ async def test_a_checkpoint_kept_elsewhere_verifies_the_log_later(
     code, out, words = await run(env, "audit", "verify")
     assert code == 1
     assert out.startswith("bad ")
-    assert "was changed" in words
+    assert (
+        ": event 3 of the room general, room.MessagePosted.v1: the event here, or its seal, was changed"
+        in words
+    )
 
 
 async def test_the_tail_cut_off_from_log_and_seals_shows_against_the_checkpoint(
@@ -133,6 +136,61 @@ async def test_a_proof_and_an_export_are_checked_by_the_single_file_alone(
     code, _, words = await run(env, "audit", "prove", "--room", "nowhere", "--seq", "1")
     assert code == 1
     assert "Traceback" not in words
+
+
+@pytest.mark.usefixtures("projector")
+async def test_a_rewritten_event_gets_no_proof_and_no_promise(
+    node: Process, database: Database, tmp_path: Path
+) -> None:
+    env = environment(database)
+    await talk(node, "one", "two")
+    await all_sealed(database)
+    kept = tmp_path / "kept"
+    kept.write_text((await run(env, "audit", "checkpoint"))[1])
+    room = "stream = 'room:general'"
+    await tamper(
+        database, f"UPDATE stored_events SET recorded_by = 'mallory' WHERE originator_version = 3 AND {room}"
+    )
+    for form in ("json", "text"):
+        code, out, words = await run(env, "audit", "prove", "--room", "general", "--seq", "3", "--as", form)
+        assert (code, out) == (1, "")
+        assert "the event here, or its seal, was changed. Run `onrecord audit verify`." in words
+    assert (await run(env, "audit", "prove", "--room", "general", "--seq", "4"))[0] == 0
+    code, out, _ = await run(env, "audit", "extension", "--since", str(kept), "--as", "text")
+    assert (code, "The stored events were not compared with it" in out) == (0, True)
+
+
+@pytest.mark.usefixtures("projector")
+async def test_a_removed_event_is_reported_by_each_command_that_passes_it(
+    node: Process, database: Database, tmp_path: Path
+) -> None:
+    env = environment(database)
+    await talk(node, "one", "two", "three")
+    await all_sealed(database)
+    await tamper(
+        database, "DELETE FROM stored_events WHERE originator_version = 4 AND stream = 'room:general'"
+    )
+    missing = "Event 4 of general is missing; run `onrecord audit verify`.\n"
+    for command, shown in (
+        (("replay", "--room", "general"), '"three"'),
+        (("replay", "--room", "general", "--from-seq", "4", "--as", "text"), '"three"'),
+        (("room", "general"), '"three"'),
+        (("room", "general", "--at", "4", "--as", "text"), "as of event 3"),
+        (("room", "general", "--diff", "2"), '"three"'),
+        (("export", "--room", "general", "--out", str(tmp_path / "case")), "exported 4 events"),
+        (("prove", "--room", "general", "--seq", "4"), ""),
+    ):
+        code, out, words = await run(env, "audit", *command)
+        assert (code, words, shown in out) == (1, missing, True), command
+    whole: list[tuple[str, ...]] = [
+        ("replay", "--room", "general", "--to-seq", "3"),
+        ("room", "general", "--at", "3"),
+    ]
+    whole += [("replay", "--room", "general", "--from-seq", "5")]
+    for rest in whole:
+        assert (await run(env, "audit", *rest))[::2] == (0, ""), rest
+    code, _, words = await run(env, "audit", "verify")
+    assert (code, ": no event is stored there: the event here is missing" in words) == (1, True)
 
 
 async def test_before_anything_is_sealed_the_commands_say_so(database: Database, tmp_path: Path) -> None:

@@ -83,6 +83,8 @@ async def test_texts_say_who_was_removed_banned_and_erased(env: dict[str, str], 
     for user, words in (("carol", "removed"), ("dave", "banned for good")):
         assert re.search(rf"standing: {words} {by_alice}", await text("person", user))
         assert re.search(rf"standing: {words} {by_alice}", await text("person", user, "--room", "plant"))
+    stranger = await text("person", "eve", "--room", "plant")
+    assert stranger.startswith("What Eve (eve) could see of the room plant as of event ")
     await run(env, "audit", "erase", "--person", "eve", "--ground", "GDPR 17")
     moment = r"on 20\S+ \S+ UTC"
     erased = rf"left because of the erasure, {moment} \(event 4\), erased by os:\S+ {moment}\n"
@@ -137,7 +139,11 @@ async def test_every_audit_command_prints_for_people(
     assert "Event 4 of the room Plant 7 (plant) (room.MessagePosted.v1)" in await text(
         "prove", "--room", "plant", "--seq", "4"
     )
-    assert "unchanged.\n" in await text("extension", "--since", str(checkpoint))
+    extended = await text("extension", "--since", str(checkpoint))
+    assert (
+        f"The stored events were not compared with it; `onrecord audit verify --against {checkpoint}`"
+        in extended
+    )
 
     held = ("--room", "plant", "--ground", "case 12")
     assert "legal hold on the room Plant 7 (plant), placed by os:" in await text("hold", *held)

@@ -125,7 +125,7 @@ async def test_a_connection_lives_on_with_a_token_by_the_next_key(database: Data
         ({"ONRECORD_JWT_ALGORITHMS": "RS256,HS256"}, "HS256 cannot be used with ONRECORD_JWT_JWKS"),
         ({"ONRECORD_JWT_ALGORITHMS": "none"}, "has to be a comma-separated selection of"),
         ({"ONRECORD_JWT_JWKS": "http://id.example.com/keys"}, "has to be an https:// address"),
-        ({"ONRECORD_JWT_JWKS": ""}, "ONRECORD_JWT_SECRET is not set"),
+        ({"ONRECORD_JWT_JWKS": ""}, "Neither ONRECORD_JWT_JWKS nor ONRECORD_JWT_SECRET is set"),
         (
             {
                 "ONRECORD_JWT_JWKS": "",

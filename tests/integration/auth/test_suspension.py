@@ -57,6 +57,8 @@ async def test_a_suspended_person_is_out_on_every_node_until_they_are_restored(
             assert (refused.status_code, refused.json()["code"]) == (403, "not_allowed")
         await bob.post("general", "and the others go on")
         assert (await root.post("/admin/people/mallory/suspend", json={})).status_code == 200, "done is done"
+        assert (await root.post("/admin/people/mallory/suspend")).status_code == 200, "no reason, no body"
+        assert (await root.post("/admin/people/mallory/erase")).status_code == 400, "a ground is required"
         answer = await root.post("/admin/people/mallory/restore", json={})
         assert answer.json() == {"userId": "mallory", "suspended": False}
         async with asyncio.timeout(30):

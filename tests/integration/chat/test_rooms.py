@@ -175,6 +175,33 @@ async def test_members_are_paged_by_user_id(node: Process) -> None:
         ]
 
 
+async def test_members_come_with_open_invitations_and_the_successor(node: Process) -> None:
+    async with client(node.url, "alice") as alice, client(node.url, "bob", name="Bob") as bob:
+        room = (
+            await alice.say("room:create", name="Plans", visibility="private", members=["carol", "dave"])
+        )["roomId"]
+        for user in ("bob", "erin"):
+            await alice.say("room:invite", roomId=room, userId=user)
+        await alice.until(lambda: alice.events("room:invited", userId="erin"))
+        page = await alice.say("room:members", roomId=room)
+        assert page["invited"] == [
+            {"userId": "bob", "name": "Bob", "by": "alice"},
+            {"userId": "erin", "name": "erin", "by": "alice"},
+        ]
+        assert page["successor"] == "carol"
+        await alice.say("room:role", roomId=room, userId="dave", role="moderator")
+        await alice.until(lambda: alice.events("room:member_updated", userId="dave"))
+        assert (await alice.say("room:members", roomId=room))["successor"] == "dave"
+        assert "invited" not in await alice.say("room:members", roomId=room, after="alice")
+        await bob.say("room:leave", roomId=room)  # which declines
+        await alice.say("room:kick", roomId=room, userId="erin")  # which withdraws
+        await alice.until(lambda: alice.events("room:user_left", userId="erin"))
+        assert "invited" not in await alice.say("room:members", roomId=room)
+        await alice.say("room:role", roomId=room, userId="carol", role="owner")
+        await alice.until(lambda: alice.events("room:member_updated", userId="carol"))
+        assert "successor" not in await alice.say("room:members", roomId=room)
+
+
 async def test_a_room_has_a_name_of_which_something_shows(node: Process) -> None:
     async with client(node.url, "alice") as alice:
         await alice.say("room:create", roomId="plans", name="Plans", visibility="public")

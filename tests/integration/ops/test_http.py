@@ -11,7 +11,7 @@ from service.embedded import Servers
 from service.gateway.http.routes import STATIC
 from tests.support.clients.native import Client, raw
 from tests.support.clients.page import newcomer
-from tests.support.environment import environment
+from tests.support.environment import environment, token
 from tests.support.processes.processes import Process, run, running
 from tests.support.servers.databases import Database
 from tests.support.servers.key_provider import AUDIENCE, ISSUER, provider, rsa
@@ -60,6 +60,36 @@ async def test_the_page_may_load_nothing_from_elsewhere(node: Process) -> None:
     assert missing.status_code == 404
     assert missing.headers["content-type"] == "application/problem+json"
     assert missing.json()["title"] == "Not Found"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/nothing-here", 404, "not_found"),
+        ("GET", "/static/nothing-here.js", 404, "not_found"),
+        ("DELETE", "/healthz", 405, "method_not_allowed"),
+        ("POST", "/ws", 426, "upgrade_required"),
+    ],
+)
+async def test_a_request_that_nothing_answers_gets_a_code_and_a_detail(
+    node: Process, method: str, path: str, status: int, code: str
+) -> None:
+    async with httpx.AsyncClient(base_url=node.address) as http:
+        answer = await http.request(method, path)
+    problem = answer.json()
+    assert (answer.status_code, problem["status"], problem["code"]) == (status, status, code)
+    assert problem["detail"].endswith(".")
+    assert problem["retryable"] is False
+
+
+async def test_a_refused_reading_names_the_parameter_and_the_header(node: Process) -> None:
+    async with httpx.AsyncClient(base_url=node.address) as http:
+        bearer = {"Authorization": f"Bearer {token('alice')}"}
+        missing = (await http.get("/api/users", headers=bearer)).json()
+        assert (missing["code"], missing["parameter"]) == ("malformed", "query")
+        bare = (await http.get("/api/users?query=b", headers={"Authorization": token("alice")})).json()
+        assert bare["code"] == "token_invalid"
+        assert "Bearer TOKEN" in bare["detail"]
 
 
 SLASHES = [

@@ -109,19 +109,18 @@ async def test_windows_show_who_types_who_has_read_and_what_waits(place: Path, t
         await alice.until("document.querySelector('#room-name').textContent === 'Plans'")
         await alice.value("document.querySelector('#members-toggle').click()")
         await alice.fill("#invite-user", "bob", "#invite-submit")
-        await bob.until("document.querySelector('#invitation-list li[data-room-id=plans] button')")
-        await bob.value("document.querySelector('#invitation-list li[data-room-id=plans] button').click()")
+        await bob.until("document.querySelector('#invitation-list li[data-room-id^=r-] button')")
+        await bob.value("document.querySelector('#invitation-list li[data-room-id^=r-] button').click()")
         await bob.until("document.querySelector('#room-name').textContent === 'Plans'")
+        await bob.until("document.querySelector('#member-list').checkVisibility()")
+        assert not await bob.value("document.querySelector('#invite-form').checkVisibility()")
         await alice.until("document.querySelector('#member-list li[data-user-id=bob][data-status=online]')")
         await say(bob, "Here I am")
         await bob.value("document.querySelector('#room-list li[data-room-id=general] button').click()")
         await say(alice, "Look, @bob")
-        await bob.until(
-            "document.querySelector('#room-list li[data-room-id=plans]').dataset.mentions === '1'"
-        )
+        await bob.until("document.querySelector('#room-list li[data-room-id^=r-]').dataset.mentions === '1'")
         assert (
-            await bob.value("document.querySelector('#room-list li[data-room-id=plans]').dataset.unread")
-            == "1"
+            await bob.value("document.querySelector('#room-list li[data-room-id^=r-]').dataset.unread") == "1"
         )
-        await bob.value("document.querySelector('#room-list li[data-room-id=plans] button').click()")
-        await bob.until("document.querySelector('#room-list li[data-room-id=plans]').dataset.unread === '0'")
+        await bob.value("document.querySelector('#room-list li[data-room-id^=r-] button').click()")
+        await bob.until("document.querySelector('#room-list li[data-room-id^=r-]').dataset.unread === '0'")

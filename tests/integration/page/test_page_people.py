@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.clients.browser import Tab, chromium
-from tests.support.clients.page import enter, newcomer
+from tests.support.clients.page import enter, message, newcomer
 from tests.support.processes.processes import running
 
 PLAIN = "text.replace(/[\\u2068\\u2069]/g, '')"
@@ -70,7 +70,7 @@ async def test_people_are_chosen_by_name_and_added(place: Path, tmp_path: Path) 
         await alice.value(ASKED.replace("ANSWER", "true"))
         await click(alice, "#create-submit")
         for tab in (alice, bob):
-            await tab.until("document.querySelector('#room-list li[data-room-id=team]')")
+            await tab.until("document.querySelector('#room-list li[data-room-id^=r-]')")
         await alice.until("document.querySelector('#room-name').textContent === 'Team'")
         await click(alice, "#members-toggle")
         people = "[...document.querySelectorAll('#member-list li')].map((one) => one.dataset.userId).sort()"
@@ -102,9 +102,30 @@ async def test_a_person_is_invited_and_written_to_by_name(place: Path, tmp_path:
         await click(alice, "#write-open")
         await write(alice, "write-user", "Bob Jones")
         await click(alice, "#write-submit")
-        await alice.until("document.querySelector('#room-name').textContent === 'Alice Smith, Bob Jones'")
+        await alice.until("document.querySelector('#room-name').textContent === 'Bob Jones'")
         assert await alice.value("window.asked ?? null") is None
-        name = json.dumps("Alice Smith, Bob Jones")
+        name = json.dumps("Alice Smith")
         await bob.until(
             f"[...document.querySelectorAll('#room-list .name')].some((one) => one.textContent === {name})"
         )
+
+
+@pytest.mark.needs("chromium")
+async def test_members_are_offered_after_an_at_sign(place: Path, tmp_path: Path) -> None:
+    async with running(newcomer(place), "dev") as server, chromium(tmp_path / "profile") as browser:
+        alice, quinn = await browser.open(server.address), await browser.open(server.address)
+        await enter(alice, "Alice")
+        await enter(quinn, "Quinn Quick")
+        await alice.until("document.querySelector('#member-list [data-user-id=quinn-quick]')")
+        await write(alice, "message-text", "Hi @qui")
+        await alice.until(f"{options('message-text')}.join() === 'Quinn Quickquinn-quick'")
+        await alice.press("Enter")
+        assert await alice.value("document.querySelector('#message-text').value") == "Hi @quinn-quick "
+        await alice.type("and welcome")
+        await alice.press("Enter")
+        for tab in (alice, quinn):
+            await tab.until(message("Hi @quinn-quick and welcome"))
+        assert await quinn.value(f"{message('Hi @quinn-quick and welcome')}.classList.contains('for-me')")
+        await alice.type("@quinn-quick")
+        await alice.press("Enter")
+        await quinn.until(message("@quinn-quick"))

@@ -112,7 +112,7 @@ async def test_two_people_have_one_room_of_their_own(place: Path, tmp_path: Path
         await enter(bob, "Bob")
         await click(alice, "#members-toggle")
         await choose(alice, "bob", "Write to")
-        await alice.until("document.querySelector('#room-name').textContent === 'Alice, Bob'")
+        await alice.until("document.querySelector('#room-name').textContent === 'Bob'")
         await say(alice, "Only for you")
         direct = (
             "[...document.querySelectorAll('#room-list li')].find(li => li.textContent.includes('direct'))"

@@ -98,10 +98,12 @@ class Tab:
     async def press(self, key: str) -> None:
         """Press and release a key, by its name in DOM events."""
         codes = {"Escape": 27, "Enter": 13, "Tab": 9}
-        for kind in ("rawKeyDown", "keyUp"):
+        text = {"text": "\r"} if key == "Enter" else {}  # with which a form is submitted
+        for kind in ("keyDown" if text else "rawKeyDown", "keyUp"):
             await self._browser.call(
                 "Input.dispatchKeyEvent",
                 self._session,
+                **text,
                 type=kind,
                 key=key,
                 code=key,

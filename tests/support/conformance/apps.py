@@ -14,7 +14,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from service.gateway.engineio import Connection, Engine, Polls, Settings
-from service.gateway.http.protocol import http_class
+from service.gateway.http.first_request import http_class
 from service.gateway.socketio.server import Client, Server
 from service.gateway.socketio.socket import Socket
 from service.gateway.transport.transport import Endpoint

@@ -74,9 +74,11 @@ def watched(started: Process) -> Process:
 
 
 @asynccontextmanager
-async def running(env: dict[str, str], *command: str, afresh: bool = False) -> AsyncIterator[Process]:
-    """Give a command that runs until the block ends; `serve` has printed its address."""
-    started = await start(env, *command, afresh=afresh)
+async def running(
+    env: dict[str, str], *command: str, program: tuple[str, ...] = ("service.cli",), afresh: bool = False
+) -> AsyncIterator[Process]:
+    """Give a command that runs until the block ends, started as by `start`; `serve` has printed its address."""
+    started = await start(env, *command, program=program, afresh=afresh)
     collecting = asyncio.create_task(collect(started))
     try:
         if command[0] in ("serve", "dev"):

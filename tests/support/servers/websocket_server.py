@@ -15,7 +15,7 @@ from typing import Any, Self, TypeVar
 
 import uvicorn
 
-from service.gateway.http.protocol import http_class
+from service.gateway.http.first_request import http_class
 from service.gateway.transport.transport import Transport
 
 PATIENCE = 30.0  # seconds after which a test counts as hanging

@@ -4,6 +4,7 @@ Invariant: an event is recorded when the script waits for it, so the recording d
 events and acknowledgements arrive.
 """
 
+import asyncio
 import hashlib
 import json
 from collections.abc import AsyncIterator
@@ -62,6 +63,13 @@ class Cast:
     def text(self, hours: int) -> str:
         """Return a time after the beginning of the story as commands hold it."""
         return self.later(hours).isoformat().replace("+00:00", "Z")
+
+    async def present(self, hours: int) -> str:
+        """Return a second after all that happened, shown as that many hours after the beginning of the story."""
+        await asyncio.sleep(1)
+        now = datetime.now(UTC).replace(microsecond=0)
+        self.normalizer.show_time(now, BEGIN.replace(microsecond=0) + hours * HOUR)
+        return now.isoformat().replace("+00:00", "Z")
 
     def begin(self, title: str, text: str) -> None:
         """Begin a scene."""

@@ -56,7 +56,7 @@ async def audit(cast: Cast) -> None:
     await cast.requests("ada", "GET", room, scope=scope, roomId="general", at="8")
     await cast.requests("ada", "GET", f"{room}/changes", scope=scope, roomId="general", from_="8", to="17")
     await cast.requests(
-        "ada", "GET", "/audit/people/{userId}/rooms", scope=scope, userId="ann", at=cast.text(1)
+        "ada", "GET", "/audit/people/{userId}/rooms", scope=scope, userId="ann", at=await cast.present(1)
     )
     await cast.requests(
         "ada", "GET", "/audit/people/{userId}/view", scope=scope, userId="ann", room="lab", at="4"

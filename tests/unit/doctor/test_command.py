@@ -8,6 +8,7 @@ import sys
 from service import embedded
 from service.doctor.configuration import FEW_FILES
 from tests.support.environment import ROOT, environment
+from tests.support.needs import refused
 from tests.support.processes.processes import run, running
 from tests.support.servers.databases import Database
 
@@ -85,3 +86,12 @@ async def test_a_process_that_may_open_few_files_is_told(database: Database) -> 
     assert lines(done.stdout)["files"] == "warn"
     assert "1,024 files" in done.stdout
     assert FEW_FILES > 10_000
+
+
+async def test_whether_one_call_writes_to_many_connections_is_reported(database: Database) -> None:
+    _, out, _ = await run(environment(database, ONRECORD_URING="off"), "doctor")
+    assert lines(out)["uring"] == "ok"
+    assert "ONRECORD_URING is off" in out
+    _, out, _ = await run(environment(database), "doctor")
+    assert lines(out)["uring"] == "ok"
+    assert refused() in out

@@ -11,12 +11,12 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from migrations.privileges import NODE, PROJECTOR
 from migrations.run import migrate
 from service import doctor, embedded
 from service.config.settings import Settings
 from service.doctor import postgres
 from service.doctor.finding import Finding, Level
-from service.doctor.rights import NODE, PROJECTOR
 from tests.support.clients.native import client
 from tests.support.environment import environment
 from tests.support.processes.processes import running
@@ -155,6 +155,54 @@ async def test_one_login_for_nodes_and_sealing_is_found(database: Database) -> N
         migrate(database.owner_url, database.app_url, database.worker_url)
     assert level is Level.WARN
     assert words.startswith("onrecord_app serves and seals, ")
+
+
+async def test_a_login_of_nodes_that_may_seal_is_found(database: Database) -> None:
+    migrate(database.owner_url, database.app_url, database.app_url)
+    try:
+        level, words = said(await examine(database), "powers")
+    finally:  # roles are the whole server's
+        migrate(database.owner_url, database.app_url, database.worker_url)
+    assert level is Level.WARN
+    assert words.startswith("onrecord_app serves and may seal, ")
+    assert said(await examine(database), "powers")[0] is Level.OK
+
+
+async def test_a_database_open_to_other_installations_is_found(
+    database: Database, owner: "psycopg.Connection[Any]"
+) -> None:
+    prefix = f"other_{uuid4().hex[:8]}"
+    names = [sql.Identifier(f"{prefix}_{job}") for job in ("sealer", "definer")]
+    for name in names:
+        owner.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(name))
+    try:
+        words = [each.words for each in (await examine(database))["powers"]]
+        assert any(
+            f"PUBLIC may connect to this database, and the cluster has other installations ({prefix})" in one
+            for one in words
+        )
+        owner.execute(
+            sql.SQL("REVOKE CONNECT ON DATABASE {} FROM PUBLIC").format(sql.Identifier(database.name))
+        )
+        owner.execute(
+            sql.SQL("GRANT CONNECT ON DATABASE {} TO onrecord_app, onrecord_worker").format(
+                sql.Identifier(database.name)
+            )
+        )
+        assert not any("PUBLIC" in each.words for each in (await examine(database))["powers"])
+    finally:
+        for name in names:
+            owner.execute(sql.SQL("DROP ROLE {}").format(name))
+
+
+async def test_the_projectors_login_in_the_place_of_the_nodes_is_named(database: Database) -> None:
+    found = await examine(
+        database, ONRECORD_DATABASE_URL=database.worker_url, ONRECORD_PROJECTOR_DATABASE_URL=""
+    )
+    level, words = said(found, "grants")
+    assert level is Level.FAIL
+    assert "and may seal, so it is the projector's login: set ONRECORD_DATABASE_URL" in words
+    assert "migrate" not in words
 
 
 async def test_the_environment_of_a_node_does_not_have_the_projectors_login(database: Database) -> None:
@@ -318,10 +366,7 @@ async def test_a_key_encryption_key_of_another_installation_is_found(database: D
                 found = await examine(database)
     assert {said(found, name)[0] for name in ("projector", "sealer")} == {Level.OK}
     verdict, words = said(await examine(database, ONRECORD_KEY_ENCRYPTION_KEY=OTHER_KEY), "keys")
-    assert (verdict, words[:59]) == (
-        Level.FAIL,
-        "ONRECORD_KEY_ENCRYPTION_KEY does not open people's keys: th",
-    )
+    assert (verdict, words[:52]) == (Level.FAIL, "ONRECORD_KEY_ENCRYPTION_KEY lacks a key with which t")
 
 
 async def test_a_lock_of_the_sealer_in_other_hands_is_found(

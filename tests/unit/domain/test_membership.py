@@ -411,3 +411,26 @@ def test_the_cast_is_what_the_tables_say() -> None:
     ]  # fmt: skip
     assert not state.members.keys() & set(OUTSIDE)
     assert len(cast()) == state.head
+
+
+@pytest.mark.parametrize(
+    ("command", "sentence"),
+    [
+        (invite("stranger"), "Only a moderator or an owner may invite people into a private room."),
+        (kick("member2"), "Only a moderator or an owner may remove people."),
+        (ban("stranger"), "Only a moderator or an owner may ban people."),
+        (TOPIC, "Only a moderator or an owner may change a room's topic."),
+        (RENAME, "Only an owner may rename a room."),
+        (ARCHIVE, "Only an owner may archive a room."),
+        (role("member2", "owner"), "Only an owner may change roles."),
+    ],
+)
+def test_a_refusal_for_the_role_names_what_was_asked(command: RoomCommand, sentence: str) -> None:
+    with pytest.raises(NotAllowed) as refused:
+        room.decide(scene("private"), command, "member", AT)
+    assert str(refused.value) == sentence
+
+
+def test_the_last_owner_who_removes_themselves_is_sent_to_leave() -> None:
+    with pytest.raises(LastOwner, match=r"or leave with room:leave\."):
+        room.decide(scene("public", RoleChanged(user="owner2", role="member")), kick("owner"), "owner", AT)

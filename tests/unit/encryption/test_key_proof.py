@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
+import asyncpg
 import pytest
 from cryptography.exceptions import InvalidTag
 
@@ -14,6 +15,8 @@ from projections.engine.runner import Runner
 from service.cli.keys import rotated
 from service.domain.events import MemberJoined, RoomOpened
 from service.encryption.keyring import KeyRing
+from service.encryption.keys_in_use import KeyEncryptionKeyMissing
+from service.encryption.person_key import PersonKey
 from service.encryption.wrapping import Wrapping
 from service.eventstore.serializer import EventSerializer
 from tests.support.eventstore import sealed_logs
@@ -145,3 +148,41 @@ async def test_a_projector_with_the_old_key_stores_no_null_during_a_rotation(
     stop.set()
     await following
     assert None not in await project(here, NEW)
+
+
+async def test_of_rings_that_create_first_keys_at_once_one_wins(
+    database: Database,
+) -> None:
+    async with asyncpg.create_pool(database.app_url, min_size=0, max_size=8) as pool:
+        rings = [KeyRing(bytes([number]) * 32) for number in range(1, 9)]
+        asked = [ring.of_person(f"p{number}", pool) for number, ring in enumerate(rings)]
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        winners = [ring for ring, answer in zip(rings, answers, strict=True) if isinstance(answer, PersonKey)]
+        assert len(winners) == 1
+        assert [type(answer) for answer in answers].count(InvalidTag) == len(rings) - 1
+        assert await pool.fetchval("SELECT count(*) FROM key_encryption_keys") == 1
+        await winners[0].require_all(pool)
+        for ring in rings:
+            if ring is not winners[0]:
+                with pytest.raises(KeyEncryptionKeyMissing):
+                    await ring.require_all(pool)
+
+
+async def test_a_process_that_lacks_a_key_gets_the_keys_that_it_opens(here: World) -> None:
+    await said_with(here, NEW + OLD, "erin")
+    outdated = KeyRing(OLD)
+    assert (await outdated.of_people([*USERS, "frank"], here.node.pool)).keys() == set(USERS)
+    with pytest.raises(InvalidTag):
+        await outdated.of_person("frank", here.node.pool)
+    assert await here.connection.fetchval("SELECT count(*) FROM person_keys WHERE person = 'frank'") == 0
+
+
+async def test_of_a_log_of_an_earlier_version_the_newest_keys_decide(here: World) -> None:
+    await here.as_owner("DELETE FROM key_encryption_keys")
+    with pytest.raises(KeyEncryptionKeyMissing):
+        await KeyRing(NEW).require_all(here.connection)
+    with pytest.raises(InvalidTag):
+        await KeyRing(NEW).of_person("frank", here.node.pool)
+    await KeyRing(NEW + OLD).require_all(here.connection)
+    await KeyRing(OLD).of_person("frank", here.node.pool)
+    assert await here.connection.fetchval("SELECT count(*) FROM key_encryption_keys") == 1

@@ -7,7 +7,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from service.doctor.rights import NODE, PROJECTOR
+from migrations.privileges import NODE, PROJECTOR
 from tests.support.servers.databases import Database
 
 CHANGES = [

@@ -122,6 +122,37 @@ def test_every_form_shows_what_is_allowed_and_an_example_that_is() -> None:
             "'secret' is none of public, private, direct - at '$.visibility'",
         ),
         (
+            {"type": "room:create", "ref": "1"},
+            "Object missing required field 'name', such as \"name\": \"Project X\" - at '$.name'",
+        ),
+        (
+            {"type": "message:read", "ref": "1", "roomId": "general"},
+            "Object missing required field 'messageId', such as \"messageId\": 1 - at '$.messageId'",
+        ),
+        (
+            {"type": "room:create", "ref": "1", "name": "x" * 201},
+            "201 characters are too many: the most is 200 - at '$.name'",
+        ),
+        (
+            {"type": "message:history", "roomId": "general", "limit": 500},
+            "500 is too large: the most is 200 - at '$.limit'",
+        ),
+        (
+            {"type": "room:kick", "ref": "1", "roomId": "general", "userId": "bob", "reason": ""},
+            "0 characters are too few: the least is 1 - at '$.reason'",
+        ),
+        (
+            {"type": "message:send", "ref": "1", "roomId": "a", "content": "x", "mentions": ["bob"] * 101},
+            "101 entries are too many: the most is 100 - at '$.mentions'",
+        ),
+        (
+            {"type": "message:react", "ref": "1", "roomId": "a", "messageId": 1, "emoji": "👍👍"},
+            (
+                "'👍👍' is not a reaction: one emoji, or a shortcode of a-z, 0-9, _, + and - between colons, "
+                "such as 👍 or :wave: - at '$.emoji'"
+            ),
+        ),
+        (
             {"type": "room:create", "ref": 7, "name": "x"},
             "Expected 'str | null', got 'int' - at '$.ref'",
         ),

@@ -170,9 +170,7 @@ def test_a_surrogate_pair_is_one_character() -> None:
 @pytest.mark.parametrize(
     "kind",
     [
-        "",
         "message",
-        "connect",
         "ack",
         "error",
         "room:user_joined",
@@ -184,6 +182,14 @@ def test_an_unknown_type_is_named(kind: str) -> None:
     with pytest.raises(UnknownType) as refused:
         read(json.dumps({"type": kind}, ensure_ascii=False))
     assert str(refused.value) == f"There is no command of type {kind}."
+
+
+def test_a_second_connect_is_refused_in_words() -> None:
+    with pytest.raises(UnknownType) as refused:
+        read(json.dumps({"type": "connect", "protocol": 1}))
+    assert (
+        str(refused.value) == "This connection is connected already; send auth:refresh to give a new token."
+    )
 
 
 @pytest.mark.parametrize(
@@ -222,28 +228,29 @@ def test_a_wrong_time_is_in_words(until: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("text", "sent"),
     [
-        "{}",
-        '{"type":null}',
-        '{"type":1}',
-        '{"type":["room:list"]}',
-        '{"type":{"room:list":1}}',
-        '{"type":{"a":1,"a":2}}',
-        '{"type":"' + "x" * 65 + '"}',
-        r'{"type":"\ud800"}',
-        r'{"type":"a\u0000b"}',
-        r'{"type":"\u202etxet"}',
+        ("{}", "No type"),
+        ('{"type":""}', "''"),
+        ('{"type":null}', "null"),
+        ('{"type":1}', "1"),
+        ('{"type":["room:list"]}', "An array"),
+        ('{"type":{"room:list":1}}', "An object"),
+        ('{"type":{"a":1,"a":2}}', "An object"),
+        ('{"type":"' + "x" * 65 + '"}', f"'{'x' * 60}...'"),
+        (r'{"type":"\ud800"}', r"'\ud800'"),
+        (r'{"type":"a\u0000b"}', r"'a\x00b'"),
+        (r'{"type":"\u202etxet"}', r"'\u202etxet'"),
     ],
 )
-def test_a_type_that_cannot_be_shown_is_not(text: str) -> None:
+def test_a_type_that_is_no_name_is_refused_with_an_example(text: str, sent: str) -> None:
     with pytest.raises(UnknownType) as refused:
         read(text)
     assert json.loads(encode_error("r", refused.value)) == {
         "type": "error",
         "ref": "r",
         "code": "unknown_type",
-        "message": "There is no command of type that.",
+        "message": f"{sent} is not the name of a command: give one, such as message:send - at '$.type'",
         "retryable": False,
     }
 

@@ -7,6 +7,7 @@ thousands of orders can be tried; `tests/unit/realtime/test_two_nodes.py` has th
 import asyncio
 from typing import TYPE_CHECKING, cast
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -14,14 +15,18 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from service.domain import room
 from service.domain.events import Event, MemberJoined, MemberLeft, MessagePosted, Recorded, RoomOpened
 from service.domain.room import RoomState
-from service.realtime import fanout, room_subscribers
+from service.gateway.transport import io_uring
+from service.realtime import fanout
 from service.realtime.hub import Hub
 from service.realtime.user_cache import UserCache
+from service.runtime.direct_sockets import DirectSockets
 from tests.support.quick import examples
-from tests.support.realtime.subscribers import STREAM, Log, Recorder, number
+from tests.support.realtime.senders import sender
+from tests.support.realtime.subscribers import STREAM, Log, Recorder, SocketRecorder, number, padded
 
 if TYPE_CHECKING:
     from service.eventstore.reader import LogReader
+    from service.realtime.encoded_event import Encoders
 
 
 class Splice(RuleBasedStateMachine):
@@ -37,14 +42,23 @@ class Splice(RuleBasedStateMachine):
         self.log.append(RoomOpened(name="General"))
         self.log.append(MemberJoined(user="alice", role="owner"))
         reader = cast("LogReader", self.log)
-        self.hub = Hub(reader, UserCache(reader), {"number": number}, turn=self.turn)
+        self.sockets = self.direct_sockets()
+        encoders: Encoders = {"number": number, "padded": padded}
+        self.hub = Hub(reader, UserCache(reader), encoders, "padded", self.sockets, turn=self.turn)
         self.on_the_way: list[Recorded] = []
         self.subscribers: list[Recorder] = []
         self.listening: list[asyncio.Task[None]] = []
 
+    def direct_sockets(self) -> DirectSockets:
+        return DirectSockets()
+
+    def subscriber(self, user: str, after: int) -> Recorder:
+        return Recorder(user, after)
+
     def teardown(self) -> None:
         self.settle()
         for subscriber in self.subscribers:
+            subscriber.read()
             assert subscriber.closing or subscriber.received == self._due(subscriber), subscriber.after
             self.hub.subscriptions.unsubscribe(subscriber, "general")
             ranges = [(subscriber.received[0], subscriber.received[-1])] if subscriber.received else []
@@ -80,7 +94,7 @@ class Splice(RuleBasedStateMachine):
 
     @rule(user=st.sampled_from(["alice", "alice", "bob", "carol"]), data=st.data())
     def listen(self, user: str, data: st.DataObject) -> None:
-        subscriber = Recorder(user, data.draw(st.integers(0, len(self.log.events))))
+        subscriber = self.subscriber(user, data.draw(st.integers(0, len(self.log.events))))
         subscriber.on_ending = lambda: self.hub.subscriptions.unsubscribe(subscriber, "general")
         self.subscribers.append(subscriber)
         self.listening.append(
@@ -145,12 +159,59 @@ class SplicedBetweenWrites(Splice):
     turn = 0.0
 
     def __init__(self) -> None:
-        self.before, (room_subscribers.CHUNK, fanout.SHARE) = (room_subscribers.CHUNK, fanout.SHARE), (1, 0.0)
+        self.before, fanout.SHARE = fanout.SHARE, 0.0
         super().__init__()
+
+    def direct_sockets(self) -> DirectSockets:
+        sockets = super().direct_sockets()
+        sockets.chunk = 1
+        return sockets
 
     def teardown(self) -> None:
         super().teardown()
-        room_subscribers.CHUNK, fanout.SHARE = self.before
+        fanout.SHARE = self.before
+
+
+class SplicedSockets(SplicedBetweenWrites):
+    """The same with sockets of small buffers that are written directly, a few at a time; their peers read sometimes."""
+
+    sender = "send"
+
+    def __init__(self) -> None:
+        self.fewest, io_uring.FEWEST = io_uring.FEWEST, 1
+        super().__init__()
+
+    def direct_sockets(self) -> DirectSockets:
+        sockets = sender(self.sender)
+        sockets.chunk = 3
+        return sockets
+
+    def subscriber(self, user: str, after: int) -> Recorder:
+        return SocketRecorder(user, after, self.sockets)
+
+    @precondition(lambda self: self.subscribers)
+    @rule(data=st.data())
+    def a_peer_reads(self, data: st.DataObject) -> None:
+        data.draw(st.sampled_from(self.subscribers)).read()
+
+    @rule(count=st.integers(1, 8))
+    def post_many(self, count: int) -> None:
+        for _ in range(count):
+            event = self.log.append(MessagePosted(author="alice", content="x", ref="r"))
+            self._do(lambda event=event: self.hub.deliver({STREAM: [event]}))
+
+    def teardown(self) -> None:
+        super().teardown()
+        for subscriber in self.subscribers:
+            subscriber.close()
+        self.sockets.close()
+        io_uring.FEWEST = self.fewest
+
+
+class SplicedByUring(SplicedSockets):
+    """The same by io_uring."""
+
+    sender = "uring"
 
 
 Splice.TestCase.settings = settings(max_examples=examples(60), stateful_step_count=30, deadline=None)
@@ -158,4 +219,9 @@ TestSplice = Splice.TestCase
 SplicedBetweenWrites.TestCase.settings = settings(
     max_examples=examples(150), stateful_step_count=40, deadline=None
 )
+SplicedSockets.TestCase.settings = SplicedByUring.TestCase.settings = settings(
+    max_examples=examples(60), stateful_step_count=40, deadline=None
+)
 TestSplicedBetweenWrites = SplicedBetweenWrites.TestCase
+TestSplicedSockets = SplicedSockets.TestCase
+TestSplicedByUring = pytest.mark.needs("io_uring")(SplicedByUring.TestCase)

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,19 +11,35 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from service.audit.history import event_stream
+from service.audit.history.event_selection import can_concern_a_room, concerns_room
 from service.audit.history.event_stream import Selection, Stream
 from service.domain.events import (
     EVENTS,
+    AuditRead,
+    ContentExpired,
+    Event,
+    HoldPlaced,
+    HoldReleased,
+    KeyReplaced,
     MemberJoined,
+    MessageDeleted,
+    MessagePinned,
+    MessagePosted,
+    MessageReported,
     PersonNamed,
+    ReactionAdded,
     ReadMarkerMoved,
     Recorded,
+    ReportResolved,
     RoomOpened,
+    SessionClosed,
     SessionOpened,
+    UnreadMarkerMoved,
 )
 from service.domain.streams import person_stream, reader_stream, room_stream, session_stream
 from service.embedded import Servers
-from service.eventstore.as_of_reader import AsOfReader, EventFilter
+from service.eventstore.as_of_reader import AsOfReader
+from service.eventstore.event_queries import EventFilter
 from service.eventstore.notifications import Waker
 from tests.support.eventstore.log_node import GENERAL, message
 from tests.support.oracles import histories
@@ -65,13 +81,18 @@ async def test_every_filter_gives_what_an_obvious_look_through_the_log_does(
                     "after": data.draw(st.sampled_from([0, one.position, log[-1].position])),
                     "since": data.draw(maybe() | st.just(one.at)),
                     "until": data.draw(maybe() | st.sampled_from([log[-1].at, log[len(log) // 2].at])),
-                    "room": data.draw(maybe() | st.sampled_from([*ROOMS, "nowhere"])),
                 }
+                room = data.draw(maybe() | st.sampled_from([*ROOMS, "nowhere"]))
                 topic = data.draw(maybe() | st.sampled_from(sorted(EVENTS)))
                 person = data.draw(maybe() | st.sampled_from(USERS))
-                found = await read(here, **asked, which=EventFilter(topic, person))
+                found = await read(here, **asked, which=EventFilter(topic, person, room, fields=True))
+                posted = {
+                    (r.stream, r.seq) for r in log if r.by == person and isinstance(r.event, MessagePosted)
+                }
                 assert positions(found) == [
-                    r.position for r in log if is_meant(r, topic=topic, person=person, **asked)
+                    r.position
+                    for r in log
+                    if is_meant(r, topic=topic, person=person, room=room, posted=posted, **asked)
                 ]
 
 
@@ -84,15 +105,20 @@ def is_meant(
     room: str | None,
     topic: str | None,
     person: str | None,
+    posted: set[tuple[str, int]],
 ) -> bool:
     own = {f"person:{person}", f"session:{person}"}
+    is_marker = isinstance(r.event, ReadMarkerMoved | UnreadMarkerMoved)
+    of_theirs = not is_marker and (r.stream, getattr(r.event, "message", None)) in posted
     return (
         r.position > after
         and (since is None or r.at >= since)
         and (until is None or r.at <= until)
-        and (room is None or r.stream == room_stream(room))
+        and (room is None or r.stream == room_stream(room) or r.stream.startswith(f"reader:{room}:"))
         and (topic is None or topic == r.event.TOPIC)
-        and (person is None or r.by == person or r.subject == f"user:{person}" or r.stream in own)
+        and (
+            person is None or r.by == person or r.subject == f"user:{person}" or r.stream in own or of_theirs
+        )
     )
 
 
@@ -119,25 +145,83 @@ async def some(here: World) -> World:
     return here
 
 
+async def test_a_filter_finds_what_names_a_room_or_a_person_in_a_field(some: World) -> None:
+    bobs = (await read(some, which=EventFilter(person="bob", fields=True)))[-1]["position"]
+    await some.happen(
+        ("bob", GENERAL, (message("bob's", author="bob"),)),  # event 11
+        ("alice", GENERAL, (ReactionAdded(message=11, emoji="x"),)),
+        ("alice", GENERAL, (ReactionAdded(message=4, emoji="x"),)),
+        ("alice", GENERAL, (MessagePinned(message=11),)),
+        ("alice", GENERAL, (MessageDeleted(message=11),)),
+        ("alice", "report:general", (MessageReported(report="r", message=11, author="bob", reason="x"),)),
+        ("carol", "report:general", (ReportResolved(report="r", outcome="dismissed"),)),
+        ("alice", "report:general", (MessageReported(report="s", message=4, author="alice", reason="x"),)),
+        ("carol", "report:general", (ReportResolved(report="s", outcome="dismissed"),)),
+        ("eve", "audit", (AuditRead(what="view", via="cli", room="general", person="bob"),)),
+        ("eve", "audit", (AuditRead(what="view", via="cli", room="other", person="bob"),)),
+        ("eve", "audit", (AuditRead(what="room", via="cli", room="general"),)),
+        ("alice", session_stream("alice"), (SessionClosed(session="t", reason="left", ranges={"general": ((1, 2),)}),)),
+        ("alice", session_stream("alice"), (SessionClosed(session="u", reason="left", ranges={"other": ((1, 2),)}),)),
+        ("carol", reader_stream("general", "carol"), (UnreadMarkerMoved(user="carol", message=11, marker=12),)),
+    )  # fmt: skip
+
+    async def found(**which: Any) -> list[str]:
+        lines = await read(some, which=EventFilter(fields=True, **which), after=bobs)
+        return [f"{line['type']} {line['seq']}" for line in lines]
+
+    about_bob = ["MessagePosted 11", "ReactionAdded 12", "MessagePinned 14", "MessageDeleted 15"]
+    about_bob += ["MessageReported 1", "ReportResolved 2", "AuditRead 1", "AuditRead 2"]
+    assert await found(person="bob") == about_bob
+    in_room = [*about_bob[:2], "ReactionAdded 13", *about_bob[2:6], "MessageReported 3", "ReportResolved 4"]
+    in_room += ["AuditRead 1", "AuditRead 3", "SessionClosed 1", "UnreadMarkerMoved 1"]
+    assert await found(room="general") == in_room
+    assert await found(room="general", topic=AuditRead.TOPIC) == ["AuditRead 1", "AuditRead 3"]
+    assert await found(room="general", topic=MessageDeleted.TOPIC, person="bob") == ["MessageDeleted 15"]
+    assert await found(room="general", person="bob") == about_bob[:-1]
+
+
+@pytest.mark.parametrize(
+    ("event", "concerns"),
+    [
+        (HoldPlaced(held="room:general", ground="x"), True),
+        (HoldReleased(held="room:other", ground="x"), False),
+        (HoldPlaced(held="user:general", ground="x"), False),
+        (KeyReplaced(user="alice", rooms=("general",)), True),
+        (KeyReplaced(user="alice", rooms=("other",)), False),
+        (ContentExpired(room="general", until=date(2026, 1, 1), days=1), True),
+        (ContentExpired(room="other", until=date(2026, 1, 1), days=1), False),
+        (SessionClosed(session="t", reason="died", ranges=None), False),
+    ],
+)
+def test_holds_and_expiries_concern_the_room_that_they_name(
+    event: Event,
+    concerns: bool,  # noqa: FBT001 - a table
+) -> None:
+    recorded = Recorded("stream", 1, 1, event.subject, datetime.now(UTC), "os:root", event)
+    assert concerns_room(recorded, "general") == concerns
+    assert can_concern_a_room(event.TOPIC)
+
+
 @pytest.mark.parametrize(("page", "span"), [(1, 1), (2, 3), (3, 100), (500, 4)])
 async def test_the_bytes_do_not_depend_on_how_much_is_read_at_once(
     some: World, monkeypatch: pytest.MonkeyPatch, page: int, span: int
 ) -> None:
     whole = await read(some)
     bobs = await read(some, which=EventFilter(person="bob"))
-    general = await read(some, room="general", after=2)
+    which = EventFilter(topic=MessagePosted.TOPIC, room="general", fields=True)
+    general = await read(some, which=which, after=2)
     monkeypatch.setattr(event_stream, "PAGE", page)
     monkeypatch.setattr(event_stream, "SPAN", span)
     assert await read(some) == whole
     assert await read(some, which=EventFilter(person="bob")) == bobs
-    assert await read(some, room="general", after=2) == general
+    assert await read(some, which=which, after=2) == general
     assert [one["stream"] for one in bobs] == [
         "room:general",
         "person:bob",
         "reader:general:bob",
         "session:bob",
     ]
-    assert [one["seq"] for one in general] == list(range(3, 11))
+    assert [one["seq"] for one in general] == list(range(4, 11))
 
 
 async def test_read_in_pieces_by_the_cursor_it_is_the_same_as_read_at_once(some: World) -> None:
@@ -174,7 +258,8 @@ class Following:
 
 async def test_who_follows_hears_what_was_and_then_what_comes_once_each(some: World) -> None:
     bell = Waker()
-    following = Following(of_log(some, bell, interval=30), Selection(after=3, room="general"))
+    in_general = EventFilter(topic=MessagePosted.TOPIC, room="general", fields=True)
+    following = Following(of_log(some, bell, interval=30), Selection(after=3, which=in_general))
     await until(lambda: len(following.heard) == 7)
     for number in range(3):
         await some.happen(("alice", GENERAL, (message(f"new {number}"),)))

@@ -1,11 +1,22 @@
 """Text of the audit for people: how a person's membership of a room ended, and by whom."""
 
+from collections.abc import AsyncIterator
+
 import msgspec
 import pytest
 
-from service.audit.history.text import _item, _session, view_text
+from service.audit.history.text import _item, _session, text_pieces, view_text
 from service.protocol.audit import PersonView, SessionThen, Stretch
-from service.protocol.room_as_of import Act, Ending, How, MessageThen, Standing
+from service.protocol.room_as_of import (
+    Act,
+    Ending,
+    How,
+    MessageThen,
+    RoomChanges,
+    Standing,
+    StandingChange,
+    Standpoint,
+)
 
 NAMES = {"bob": "Bob", "alice": "Alice Ng"}
 
@@ -116,3 +127,28 @@ def test_a_connection_says_from_where_it_came_and_how_it_ended() -> None:
         "  2026-11-26 08:43:21 UTC to 2026-11-26 08:44:21 UTC (ended: too slow, code 4008), "
         "from 192.0.2.7, Fire\\nfox, node one, closed; was sent: events 1 to 2"
     )
+
+
+@pytest.mark.parametrize(
+    ("before", "expected"),
+    [
+        (Standing(user_id="bob", name="Robert", role="member", since=3), "; name: Robert)"),
+        (Standing(user_id="bob", role="member", since=3), "; name: none)"),
+        (Standing(user_id="bob", role="member", since=3, name_erased=True), "; name: (erased))"),
+        (Standing(user_id="bob", name="Bob", role="moderator", since=3), "(before: moderator since event 3)"),
+        (None, "(before: none)"),
+    ],
+)
+async def test_a_change_of_a_name_shows_the_name_before_it(before: Standing | None, expected: str) -> None:
+    after = Standing(user_id="bob", name="Bob", role="member", since=3)
+    change = StandingChange(user_id="bob", before=before, after=after)
+    changes = RoomChanges(
+        room_id="plant", from_=Standpoint(seq=3), to=Standpoint(seq=8), people=(change,), messages=[]
+    )
+
+    async def no_messages() -> AsyncIterator[list[msgspec.Struct]]:
+        yield []
+
+    text = b"".join([piece async for piece in text_pieces(changes, no_messages(), NAMES)]).decode()
+    (line,) = [line for line in text.splitlines() if line.startswith("  Bob (bob): member since event 3 ")]
+    assert line.endswith(expected)

@@ -14,6 +14,8 @@ from service.audit.proof.merkle import (
     leaf_hash,
     node_hash,
     pieces,
+    root_over,
+    roots_over,
     subtree,
 )
 from tests.support.audit.verifier import extends, includes
@@ -153,7 +155,9 @@ def test_subtrees_of_every_kept_level_come_out_by_their_last_leaf() -> None:
 def test_every_leaf_of_every_tree_is_proved(case: tuple[int, int]) -> None:
     size, index = case
     leaves = hashes(size)
-    assert includes(tree(leaves), size, index, leaves[index], path(leaves, inclusion(index, size)))
+    proof = path(leaves, inclusion(index, size))
+    assert includes(tree(leaves), size, index, leaves[index], proof)
+    assert root_over(leaves[index], index, size, proof) == tree(leaves)
 
 
 @given(size_and_index(), st.data())
@@ -179,7 +183,9 @@ def test_a_changed_inclusion_proof_proves_nothing(case: tuple[int, int], data: s
 def test_every_older_tree_is_proved_to_begin_the_newer(case: tuple[int, int]) -> None:
     old, new = case
     leaves = hashes(new)
-    assert extends(tree(leaves[:old]), old, tree(leaves), new, path(leaves, consistency(old, new)))
+    before, after, proof = tree(leaves[:old]), tree(leaves), path(leaves, consistency(old, new))
+    assert extends(before, old, after, new, proof)
+    assert roots_over(before, old, new, proof) == (before, after)
 
 
 @given(two_sizes(), st.data())
@@ -204,7 +210,9 @@ def test_a_history_that_was_rewritten_is_not_extended(case: tuple[int, int], dat
     rewritten = list(leaves)
     rewritten[data.draw(st.integers(0, old - 1))] = leaf_hash(b"another")
     proof = path(rewritten, consistency(old, new))
-    assert not extends(tree(leaves[:old]), old, tree(rewritten), new, proof)
+    before, after = tree(leaves[:old]), tree(rewritten)
+    assert not extends(before, old, after, new, proof)
+    assert roots_over(before, old, new, proof) != (before, after)
 
 
 @given(size_and_index())

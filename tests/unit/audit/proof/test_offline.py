@@ -22,11 +22,12 @@ from service.audit.proof import leaf, merkle, offline, signing_keys
 from service.audit.proof.proof_record import redacted
 from service.audit.proof.prove import prove
 from service.audit.proof.signed_note import SigningKey
+from service.audit.proof.verify import Tampered
 from service.encryption.keyring import KeyRing
 from service.eventstore.serializer import EventSerializer
 from tests.support.audit.exports import CHANGES, SCOPES, checked, contents, exported
 from tests.support.eventstore.log_node import KEY_ENCRYPTION_KEY, message, node, stored
-from tests.support.eventstore.sealed_logs import append, fill, first_bad, owner, seal
+from tests.support.eventstore.sealed_logs import append, attacker, fill, first_bad, owner, seal
 from tests.support.servers.databases import Database
 
 VECTORS = [  # RFC 8032, section 7.1: tests 1, 2, 3 and SHA(abc), as public key, message, signature
@@ -156,6 +157,33 @@ async def test_a_proof_tells_nothing_of_what_was_said_unless_asked(sealed: Datab
     assert "no. 1" not in json.dumps(proof)
     proof = await proof_of(sealed, 5, reveal=True)
     assert proof["event"]["fields"]["content"] == "no. 1"
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (
+            "UPDATE stored_events SET recorded_by = 'mallory' WHERE originator_version = 50",
+            "or its seal, was changed",
+        ),
+        (
+            "UPDATE stored_events SET originator_version = 500 WHERE originator_version = 50",
+            "or its seal, was changed",
+        ),
+        (
+            "UPDATE seals SET hashes = overlay(hashes PLACING '\\xffff' FROM 32 * 9 + 1) WHERE first = 40",
+            "or its seal",
+        ),
+        ("UPDATE seals SET hashes = overlay(hashes PLACING '\\xffff' FROM 1) WHERE first = 80", "was signed"),
+    ],
+)
+async def test_an_event_that_differs_from_its_seal_has_no_proof(
+    sealed: Database, change: str, problem: str
+) -> None:
+    async with attacker(sealed) as evil:
+        await evil.execute(change)
+    with pytest.raises(Tampered, match=problem):
+        await proof_of(sealed, 500 if "= 500" in change else 50, reveal=False)
 
 
 async def test_another_key_than_the_one_kept_is_not_believed(sealed: Database, tmp_path: Path) -> None:

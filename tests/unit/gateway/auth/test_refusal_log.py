@@ -49,7 +49,7 @@ def headed(**header: str) -> str:
         (f"{MARK}.{MARK}.{MARK}", "decode_error"),
         (headed(typ=MARK), "unsupported_algorithm"),
         (token(MARK), "missing_claim: Missing claim: 'aud,iss'"),
-        (token(MARK, iss=MARK, aud="chat"), "invalid_claim: Invalid claim: 'iss'"),
+        (token(MARK, iss=MARK, aud="chat"), "invalid_claim: Invalid claim: 'iss': us is expected"),
         (token(MARK, iss="us", aud=[MARK]), "invalid_claim: Invalid claim: 'aud'"),
         (token(f"{MARK} {MARK}", iss="us", aud="chat"), f"its sub is no user id, which is {USER_ID_FORM}"),
         (token(MARK, iss="us", aud="chat", iat=MARK), "its iat is not a number of seconds since 1970"),

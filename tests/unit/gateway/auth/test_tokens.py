@@ -171,6 +171,14 @@ async def test_issuer_and_audience_count_where_they_are_configured(
             await strict.verify(token)
 
 
+async def test_another_issuer_is_named_beside_the_expected_one() -> None:
+    strict = TokenVerifier(SharedSecret(SECRET), SHARED, issuer="https://id.example", audience=None, leeway=0)
+    with pytest.raises(TokenInvalid) as refused:
+        await strict.verify(signed({"sub": "alice", "exp": LATER, "iss": "https://id.example/"}))
+    assert "its iss is https://id.example/, and https://id.example is expected" in str(refused.value)
+    assert str(refused.value.data["logged"]).endswith("is expected; it differs by a slash at its end")
+
+
 @pytest.mark.parametrize("name", ["", "  ", 7, None, "\0", ["Alice"]])
 async def test_a_name_that_cannot_be_shown_counts_as_none(name: object) -> None:
     identity = await TOKENS.verify(signed({"sub": "alice", "exp": LATER, "name": name}))

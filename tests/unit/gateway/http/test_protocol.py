@@ -15,6 +15,7 @@ import uvloop
 from websockets.sync.client import connect
 
 from service.gateway.http import protocol
+from service.gateway.http.first_request import http_class
 from service.gateway.http.protocol import (
     CHUNK,
     MAX_DROPPED,
@@ -22,7 +23,6 @@ from service.gateway.http.protocol import (
     OVERDUE,
     OVERSIZED,
     TimedHttpProtocol,
-    http_class,
 )
 from service.gateway.websocket.connection import transport_class
 from service.runtime import turns
@@ -57,7 +57,7 @@ def serve(request: pytest.FixtureRequest) -> Iterator[Serve]:
             server = LiveServer(
                 app, transport_class(endpoints=Everywhere(app)), request.param, 128 * 1024, http
             )
-            return stack.enter_context(server), http
+            return stack.enter_context(server), http.later
 
         yield start
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from service.gateway.http.protocol import http_class
+from service.gateway.http.first_request import http_class
 from service.gateway.transport.client_address import ClientAddresses
 from service.gateway.transport.receive_budget import SHARE, ReceiveBudget
 from service.gateway.websocket.connection import transport_class

@@ -41,6 +41,7 @@ def hub() -> Any:
 
     subscriptions = SimpleNamespace(
         subscribe=subscribe,
+        subscribe_at_head=lambda *_: False,
         pre_subscribe=lambda *_: None,
         unsubscribe=lambda *_: None,
         cancel=lambda *_: None,
@@ -50,13 +51,13 @@ def hub() -> Any:
 
 def native() -> tuple[Session, Any]:
     sent: list[bytes] = []
-    transport = SimpleNamespace(closing=False, idle=True, catchup=0, write=sent.append)
+    transport = SimpleNamespace(closing=False, idle=True, catchup=0, outbox=0, write=sent.append)
     return NativeSession(cast("Any", transport), hub(), IDENTITY, LIMITS), sent
 
 
 def socketio() -> tuple[Session, Any]:
     sent: list[bytes] = []
-    socket = Socket(cast("Any", SimpleNamespace(catchup=0, idle=True, send=sent.append)), "/")
+    socket = Socket(cast("Any", SimpleNamespace(catchup=0, idle=True, outbox=0, send=sent.append)), "/")
     return SocketSession(socket, hub(), IDENTITY, LIMITS), sent
 
 

@@ -6,16 +6,29 @@ To add a class, list its factory, which takes the keywords of `service.gateway.w
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import cache
 from typing import Any
 
 import pytest
 import uvloop
 
 from service.gateway.websocket.connection import transport_class
+from service.runtime.direct_sockets import DirectSockets
+from tests.support.realtime.senders import sender
 from tests.support.servers.asgi_endpoint import Everywhere
 from tests.support.servers.websocket_server import App, LiveServer, Serve
 
-TRANSPORTS: list[Callable[..., type[asyncio.Protocol]]] = [transport_class]
+
+@cache
+def by_ring() -> DirectSockets:
+    return sender("uring")
+
+
+def transport_class_by_uring(**options: Any) -> type[asyncio.Protocol]:
+    return transport_class(direct_sockets=by_ring(), **options)
+
+
+TRANSPORTS = [transport_class, pytest.param(transport_class_by_uring, marks=pytest.mark.needs("io_uring"))]
 LOOPS: list[Callable[[], Any]] = [asyncio.SelectorEventLoop, uvloop.new_event_loop]
 
 

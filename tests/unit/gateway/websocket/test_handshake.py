@@ -93,10 +93,11 @@ def test_small_frames_are_not_held_back(serve: Serve) -> None:
     heard = Heard()
 
     async def app(scope: Message, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
         transport = scope["extensions"]["onrecord.transport"].transport
         the_socket = transport.get_extra_info("socket")
         heard.put(the_socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
-        await echo(scope, receive, send)
 
     with Peer(serve(app).port).shake_hands():
         assert heard.next() == 1

@@ -1,0 +1,5 @@
+"""Fixtures of the clients' tests."""
+
+from tests.integration.conftest import node
+
+__all__ = ["node"]

@@ -1,0 +1,1 @@
+"""Rooms on the page: made, entered, left, and what is done with their messages."""

@@ -1,0 +1,1 @@
+"""Drivers of the client libraries, and servers that misbehave to try them."""

@@ -1,0 +1,1 @@
+"""The parts of the JavaScript client without a server."""
