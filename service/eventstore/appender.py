@@ -13,6 +13,7 @@ import logging
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from functools import partial
+from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -187,8 +188,7 @@ class Appender:
         """Send the batch, unchanged each time, until Postgres answers."""
         sent = as_text(arguments(entries, self._known_head))
         loop = asyncio.get_running_loop()
-        self._began = loop.time()
-        until = self._began + self._deadline
+        self._began, until = monotonic(), loop.time() + self._deadline
         while True:
             try:
                 async with asyncio.timeout_at(until):
@@ -207,7 +207,7 @@ class Appender:
                     raise Unavailable from error
                 await asyncio.sleep(PAUSE)
             else:
-                self.commits.observe(loop.time() - self._began)
+                self.commits.observe(monotonic() - self._began)
                 return rows
 
     async def _connected(self) -> "asyncpg.Connection[Any]":

@@ -104,7 +104,7 @@ class CommitResult(msgspec.Struct):
     """The results of a commit, one per entry, and by stream, in order, the events that are new to this node.
 
     `new_events` has the node's own events and those that it lacked; `written` has its own as they are sent to other
-    nodes. `began` is the time of the first try, by the loop's clock.
+    nodes. `began` is the time of the first try, by `time.monotonic`.
     """
 
     results: list[AppendResult]

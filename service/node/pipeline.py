@@ -5,9 +5,9 @@ This module is the one place that shows these effects: each is a list, in the or
 Invariant: nothing here awaits between a commit and its delivery, so a room is delivered in the order of its commits.
 """
 
-import asyncio
 from collections.abc import Callable, Iterable
 from functools import partial
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from service.cluster.relay import Relay
@@ -38,10 +38,9 @@ def after_commit(
     hub: Hub, relay: Relay, notifier: MembershipNotifier, traces: "Traces | None"
 ) -> Callable[[CommitResult], None]:
     """Return what the appender calls after each commit of this node, before it answers the commands in it."""
-    clock = asyncio.get_running_loop().time
 
     def committed(batch: CommitResult) -> None:
-        began = clock()
+        began = monotonic()
         hub.deliver(batch.new_events)
         relay.announce(batch.written)
         notifier.after_commit(batch.new_events)
@@ -59,10 +58,9 @@ def after_remote_commit(
     The hub reads the log instead if an event needs a key that is not cached here, or changes members or settings. The
     latter decide what users may do, so this node takes them only from the log.
     """
-    clock = asyncio.get_running_loop().time
 
     def received(stream: str, rows: list[PeerRow]) -> None:
-        began = clock()
+        began = monotonic()
         events = [serializer.from_peer_row(stream, row) for row in rows]
         usable = [event for event in events if event is not None and not changes_more_than_head(event.event)]
         if usable and len(usable) == len(rows):

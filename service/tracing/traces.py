@@ -30,7 +30,7 @@ TROUBLE = ("unavailable", "overloaded", "projection_behind")
 """Outcomes of a command that are the server's fault."""
 
 MAX_DRIFT = 50_000_000
-"""Nanoseconds by which the wall clock may drift from the loop's before spans follow it."""
+"""Nanoseconds by which the wall clock may drift from the monotonic one before spans follow it."""
 
 EXPORT_INTERVAL = 1_000
 """Milliseconds between two exports; spans that do not fit the library's queue are dropped."""
@@ -39,7 +39,7 @@ EXPORT_TIMEOUT = 2.0
 """Seconds that an export may take: as long as a stopping node can wait for it."""
 
 Interval = tuple[float, float]
-"""Start and end by the loop's clock."""
+"""Start and end by `time.monotonic`."""
 
 Attributes = dict[str, str | int]
 """The attributes of a span."""
@@ -84,7 +84,7 @@ class Traces:
         retry = recorded is not None and not fresh
         own = within(first) if retry else first
         parent, failed = first if retry else None, outcome in TROUBLE
-        self._end(kind, own, parent, SpanKind.SERVER, (began, _now()), attributes, failed=failed)
+        self._end(kind, own, parent, SpanKind.SERVER, (began, time.monotonic()), attributes, failed=failed)
 
     def committed(self, batch: CommitResult, delivering: float) -> None:
         """Trace a batch that this node committed and has delivered; `delivering` is when the delivery began."""
@@ -97,13 +97,15 @@ class Traces:
     def delivered(self, stream: str, rows: Sequence[PeerRow], began: float) -> None:
         """Trace events that this node has delivered."""
         for row in rows:
-            self._child("deliver", stream, row, SpanKind.PRODUCER, (began, _now()))
+            self._child("deliver", stream, row, SpanKind.PRODUCER, (began, time.monotonic()))
 
     def projected(self, projection: str, began: float, batch: Sequence[Recorded]) -> None:
         """Trace a batch that a projection applied."""
         for event in batch:
             if event.stream.startswith("room:"):
-                self._child(f"project {projection}", event.stream, event, SpanKind.CONSUMER, (began, _now()))
+                self._child(
+                    f"project {projection}", event.stream, event, SpanKind.CONSUMER, (began, time.monotonic())
+                )
 
     def _committed(
         self,
@@ -170,12 +172,12 @@ class Traces:
         self._processor.on_end(span)
 
     def _follow_wall_clock(self) -> None:
-        """Update the offset between the wall clock and the loop's, if it has changed.
+        """Update the offset between the wall clock and the monotonic one, if it has changed.
 
         All spans share one offset. If it were measured for each span, it would vary by the time between the two
         readings, and a child could begin before its parent.
         """
-        offset = time.time_ns() - int(_now() * 1e9)
+        offset = time.time_ns() - int(time.monotonic() * 1e9)
         if abs(offset - self._offset) > MAX_DRIFT:
             self._offset = offset
 
@@ -213,7 +215,3 @@ def traces_to(url: str, node: str, ratio: float) -> Traces:
 
 def _about(stream: str, seq: int) -> Attributes:
     return {"onrecord.stream": stream, "onrecord.seq": seq}
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

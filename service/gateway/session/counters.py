@@ -31,7 +31,7 @@ class Counters:
         """By endpoint and close code."""
 
     def answered(self, kind: str, error: BaseException | None, began: float) -> None:
-        """Count a command that began at `began`, a time of `time.monotonic` and the loop, and is answered now."""
+        """Count a command that began at `began`, a time of `time.monotonic`, and is answered now."""
         self.commands[kind, OK if error is None else outcome(error)] += 1
         self.command_seconds[kind].observe(monotonic() - began)
 

@@ -59,6 +59,7 @@ async def posts_of(reader: ClientConnection) -> list[int]:
     return found
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(("mode", "program", "ring"), WAYS)
 async def test_each_member_receives_each_message_once_in_order(
     database: Database, mode: str, program: tuple[str, ...], ring: int

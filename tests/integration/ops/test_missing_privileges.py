@@ -134,7 +134,8 @@ async def test_a_node_with_the_projectors_login_ends_once_the_log_is_there(
         await wait_for_address(node)
         await proxy.restore()
         code, _, problem = await ended(node)
-        assert (code, " of ONRECORD_DATABASE_URL lacks " in problem) == (2, True), problem
+        named = "ONRECORD_DATABASE_URL has to be the address of the nodes' login, and names the projector's, "
+        assert (code, named in problem) == (2, True), problem
 
 
 async def test_a_projector_without_its_setting_names_the_setting_first(database: Database) -> None:

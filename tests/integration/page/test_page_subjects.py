@@ -18,6 +18,7 @@ async def enter_as(tab: Tab, server: Process, user: str) -> None:
     async with httpx.AsyncClient(base_url=server.address) as http:
         answer = await http.post("/dev/token", json={"userId": user, "name": "Someone"})
     session = {"userId": user, "name": "Someone", "demo": False, "renewal": None, **answer.json()}
+    await tab.until(f"location.href.startsWith({json.dumps(server.address)})")
     await tab.value(f"sessionStorage.setItem('onrecord.session', {json.dumps(json.dumps(session))}); 0")
     await tab.reload()
     await tab.until("document.querySelector('#connection-state')?.dataset.status === 'connected'")

@@ -87,7 +87,7 @@ def test_every_benchmark_is_supervised() -> None:
         for path in build.HERE.rglob("*.py")
         if "peers" not in path.parts and re.search("^if __name__ ==", path.read_text(), re.MULTILINE)
     }
-    assert len(programs) == 10
+    assert len(programs) == 13
     assert {str(place) for place, text in programs.items() if "sys.exit(supervised(main))\n" not in text} == {
         "__main__.py"  # `--background` starts a process that outlives it; all others end with it
     }

@@ -16,6 +16,8 @@ from projections.engine.log_window import tracked
 from service.domain.events import MessagePosted, RoomOpened
 from service.embedded import Servers
 from service.embedded.postgres import OWNER
+from service.encryption.wrapping import Wrapping
+from tests.support.eventstore.log_node import KEY_ENCRYPTION_KEY
 from tests.support.oracles import read_models
 from tests.support.oracles.projected_log import World, world
 from tests.support.projections.events import OPENED, deleted, joined, left, one_room, read, said
@@ -59,6 +61,8 @@ def old_database(servers: Servers, request: pytest.FixtureRequest) -> Iterator[D
         _grant_roles(connection, database.app_url, database.worker_url)
     with psycopg.connect(database.superuser_url, autocommit=True) as superuser:
         superuser.execute(TODAYS_NAMES)
+        noted = Wrapping(KEY_ENCRYPTION_KEY).identifiers[0]
+        superuser.execute("INSERT INTO key_encryption_keys VALUES (%s)", [noted])
     yield database
     with _maintenance(servers) as connection:
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))

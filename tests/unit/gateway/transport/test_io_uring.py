@@ -260,6 +260,7 @@ async def test_an_ended_connection_does_not_allow_its_descriptor_again(
     (descriptor,) = pairs.add(1)
     loop = asyncio.get_running_loop()
     transport, connection = await loop.connect_accepted_socket(Connection, pairs.near[0])
+    connection.open_writing()
     connection.put(b"open ")
     assert sockets[descriptor]
     connection.stop_writing()
