@@ -28,6 +28,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 
+from bench.lifetime import supervised
 from service.gateway.transport.io_uring import UringSockets, tested
 from service.runtime.direct_sockets import DirectSockets
 
@@ -165,4 +166,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(supervised(main))

@@ -124,6 +124,11 @@ def fits(content: str, kind: type[msgspec.Struct]) -> bool:
     return content.count(f'"{kind.__struct_encode_fields__[-1]}"') == 1
 
 
+def may_be_left_out(kind: type[msgspec.Struct]) -> bool:
+    """Return whether a body has no field that is required."""
+    return all(not field.required for field in msgspec.structs.fields(kind))
+
+
 @pytest.mark.parametrize("action", ACTIONS, ids=lambda action: action.path)
 async def test_no_action_takes_a_body_that_it_cannot_have(
     node: Process, database: Database, bystander: Client, action: Action
@@ -137,7 +142,7 @@ async def test_no_action_takes_a_body_that_it_cannot_have(
         stored, heard = record(database), len(bystander.heard)
         for what, text in BODIES.items():
             content = text.replace('"reason"', f'"{own}"')
-            if fits(content or "{}", action.body):
+            if fits(content, action.body) or (not content and may_be_left_out(action.body)):
                 continue
             answer = await http.post(path, content=content)
             assert answer.status_code == 400, (what, answer.text)
