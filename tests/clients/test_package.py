@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tarfile
 import venv
 import zipfile
 from collections.abc import AsyncIterator
@@ -51,8 +50,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     hatchling = [sys.executable, "-m", "hatchling", "build", "-d", str(place)]
     subprocess.run([*hatchling, "-t", "sdist"], cwd=source, check=True)
     (sdist,) = place.glob("*.tar.gz")
-    with tarfile.open(sdist) as archive:
-        archive.extractall(place / "sdist", filter="data")
+    subprocess.run([sys.executable, "-m", "tarfile", "-e", sdist, place / "sdist"], check=True)
     (unpacked,) = (place / "sdist").iterdir()
     subprocess.run([*hatchling, "-t", "wheel"], cwd=unpacked, check=True)
     (built,) = place.glob("*.whl")
