@@ -13,11 +13,10 @@ from functools import partial
 from time import monotonic
 
 from service.chat import Chat, CommandResult
-from service.domain.commands import PostMessage
 from service.errors import OnRecordError, TooManyRequests, Unavailable
 from service.gateway.commands.dispatcher import Dispatcher
-from service.gateway.commands.fingerprint import command_fingerprint, ref_of
-from service.gateway.commands.handlers import sent
+from service.gateway.commands.fingerprint import command_fingerprint
+from service.gateway.commands.handlers import post_of, sent
 from service.gateway.session.session import Session
 from service.presence.typing import Typing
 from service.protocol import native
@@ -57,13 +56,7 @@ class DirectPosts:
         return True
 
     def _post(self, session: Session, frame: MessageSend) -> bool:
-        command = PostMessage(
-            room=frame.room_id,
-            content=frame.content,
-            ref=ref_of(frame),
-            reply_to=frame.reply_to,
-            mentions=frame.mentions,
-        )
+        command = post_of(frame)
         typing = self.typing.is_typing(frame.room_id, session.user)
         answer = partial(self._answer, session, frame, monotonic(), typing)
         session.pending.begin()

@@ -136,13 +136,7 @@ class Handlers:
 
     async def send(self, session: Session, frame: wire.MessageSend) -> Reply:
         """`message:send`."""
-        command = PostMessage(
-            room=frame.room_id,
-            content=frame.content,
-            ref=ref_of(frame),
-            reply_to=frame.reply_to,
-            mentions=frame.mentions,
-        )
+        command = post_of(frame)
         refusal = None
         if len(set(frame.mentions)) > self.max_mentions:
             problem = f"A message mentions at most {self.max_mentions} users - at '$.mentions'"
@@ -253,6 +247,17 @@ def to_domain(frame: wire.RoomFrame, command: type[RoomCommand]) -> RoomCommand:
 def _with_voice(state: RoomState, user: str, at: datetime) -> RoomState:
     require_voice(state, user, at)
     return state
+
+
+def post_of(frame: wire.MessageSend) -> PostMessage:
+    """Return the command in `message:send`."""
+    return PostMessage(
+        room=frame.room_id,
+        content=frame.content,
+        ref=ref_of(frame),
+        reply_to=frame.reply_to,
+        mentions=frame.mentions,
+    )
 
 
 def sent(result: CommandResult) -> MessageSendAck:
