@@ -81,7 +81,7 @@ class Backoff:
         self._attempts = 0
 
     def reset(self) -> None:
-        """Begin anew, since the client is connected."""
+        """Start again from the shortest pause, since the client is connected."""
         self._attempts = 0
 
     def delay(self, ended: Ended) -> float:

@@ -172,7 +172,7 @@ class Commands:
     def disconnected(self) -> None:
         """Send everything again on the next connection.
 
-        What a join sends belongs to its connection, so it is asked anew, under a ref of its own.
+        What a join sends belongs to its connection, so it is asked again, under a ref of its own.
         """
         commands = [*self._by_ref.values()]
         self._by_ref.clear()

@@ -117,7 +117,7 @@ class Engine:
         return await self._commands.add(Command(kind, fields))
 
     def lossy(self, kind: str, room_id: str) -> bool:
-        """Send a command that nobody waits for; return whether there is a connection for it."""
+        """Send a command without waiting for its answer; return whether there is a connection for it."""
         if self._session is None or self.state != "connected":
             return False
         self._session.lossy.append({"type": kind, "roomId": room_id})

@@ -148,7 +148,7 @@ class Feed:
         return [message for message in self.model.messages if message.seq > seq]
 
     def show(self, message: Message) -> None:
-        """Tell listeners of a message that is not in the room's order."""
+        """Notify listeners of a message that is not in the room's order."""
         self.emitter.emit("change", message)
 
     def _receive_joining(self, event: Frame) -> None:
