@@ -2,7 +2,7 @@
 
 A thread commits the posts that were due since its last commit, in one `INSERT` of rows of the size of a stored message.
 
-Invariant: after a slice every post of it is committed, whatever the machine did meanwhile.
+Invariant: after a slice every post of it is committed, also on a machine that was too busy to keep the rate.
 """
 
 import threading
